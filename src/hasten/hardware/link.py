@@ -1,0 +1,61 @@
+"""Interconnect data sheets: bandwidth per device and direction, and the latency of one message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hasten.errors import InputError
+from hasten.hardware.datafile import Fields, closest, normalised, read_toml
+
+_LINKS = Path(__file__).parent / "links"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A link as one device sees it: `bandwidth` in B/s per direction, `latency` in s for a small message."""
+
+    name: str
+    bandwidth: float
+    latency: float
+    source: str = ""
+    unverified: tuple[str, ...] = ()  # keys whose value is an estimate rather than a published figure
+
+    def transfer_seconds(self, size: float) -> float:
+        """Seconds to move `size` bytes one way: latency + size / bandwidth."""
+        return self.latency + size / self.bandwidth
+
+
+def link_names() -> list[str]:
+    """Names of the built-in links, sorted."""
+    return sorted(path.stem for path in _LINKS.glob("*.toml"))
+
+
+def load_link(name_or_path: str | Path) -> Link:
+    """A built-in link by name (case and punctuation don't matter), or one read from a TOML file.
+
+    Raises InputError for an unknown name and for a malformed file.
+    """
+    text = str(name_or_path)
+    if isinstance(name_or_path, Path) or text.endswith(".toml"):
+        return _read(Path(text))
+    for name in link_names():
+        if normalised(name) == normalised(text):
+            return _read(_LINKS / f"{name}.toml")
+    hint = closest(text, link_names()) or f": known links are {', '.join(link_names())}"
+    raise InputError(f"link {text!r} is unknown{hint}")
+
+
+def _read(path: Path) -> Link:
+    fields = Fields(read_toml(path), str(path))
+    link = Link(
+        name=fields.text("name", example=path.stem),
+        bandwidth=fields.number(
+            "bandwidth", low=1e7, high=1e14, wanted="bytes per second, one direction", example="64e9"
+        ),
+        latency=fields.number("latency", low=0.0, high=1.0, wanted="seconds per message", example="10e-6"),
+        source=fields.text("source", "not stated"),
+        unverified=fields.texts("unverified"),
+    )
+    fields.finish()
+    return link

@@ -3,7 +3,8 @@
 A decode-only step of n sequences whose contexts sum to S lasts ``a + b * S`` seconds, so a driver can fold k
 steps into one multiplication (S grows by n each step). Every other step is priced one at a time by ``mixed``.
 
-This file keeps to the standard library and plain typed classes: a compiler such as mypyc can take it as it is.
+This file keeps to the standard library and plain typed classes, so that a compiler such as mypyc can take it
+as it is.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class StepCost:
     """What a step costs, in seconds. Both methods must be pure: same arguments, same seconds."""
 
     def decode_line(self, n: int, context_sum: int) -> Line:
-        """Line of a decode-only step of ``n`` sequences, in seconds: ``a + b * S`` from ``context_sum`` to limit.
+        """Line of a decode-only step of ``n`` sequences, in seconds, from ``S = context_sum`` to its limit.
 
         ``context_sum`` is the number of tokens of all n sequences that are in KV when the step starts.
         """

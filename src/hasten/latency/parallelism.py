@@ -16,9 +16,9 @@ class Parallelism:
     """Parallel sizes of one replica, in devices.
 
     ``tp`` splits every matrix, ``pp`` splits the layers into stages, ``dp`` repeats attention for separate
-    sets of sequences, ``ep`` spreads the experts. ``ep`` is 1 (each expert is split ``tp`` ways), a divisor of
-    ``tp`` (experts are spread inside a rank) or ``tp * dp`` (experts are spread over all ranks, which then run
-    in lock-step).
+    sets of sequences, ``ep`` spreads the experts. ``ep`` is 1 (each expert is split ``tp`` ways), a divisor
+    of ``tp`` (experts are spread inside a rank) or ``tp * dp`` (experts are spread over all ranks, which then
+    run in lock-step).
 
     Raises InputError for a size below 1 or an ``ep`` that is none of the above.
     """
@@ -78,7 +78,7 @@ class Parallelism:
                 )
             if group.attention.kind != "mla" and kv_heads % self.tp and self.tp % kv_heads:
                 raise InputError(
-                    f"{model.name} has {kv_heads} KV heads; tp {self.tp} is neither a divisor nor a multiple: "
+                    f"{model.name} has {kv_heads} KV heads: tp {self.tp} does not fit that number: "
                     "choose another tp"
                 )
             experts = group.ffn.experts

@@ -1,0 +1,12 @@
+"""Model shapes: what a model holds, reads and computes, from its configuration alone."""
+
+from hasten.models.shape import (
+    Attention,
+    FeedForward,
+    LayerGroup,
+    Linear,
+    ModelShape,
+    Quantisation,
+)
+
+__all__ = ["Attention", "FeedForward", "LayerGroup", "Linear", "ModelShape", "Quantisation"]

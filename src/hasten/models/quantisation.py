@@ -1,0 +1,59 @@
+"""How a checkpoint stores its weights: bits per weight, scales, and the modules left alone."""
+
+import re
+from dataclasses import KW_ONLY, dataclass
+from functools import lru_cache
+
+from hasten.models.layers import Linear
+
+
+@dataclass(frozen=True, slots=True)
+class Quantisation:
+    """Storage of quantised weights, in bits.
+
+    Norms, embeddings and routers are never quantised; the output head only when `lm_head` is set. An operator
+    keeps its type when one of its modules matches an entry of `excluded` (see `matches`), or none matches
+    `targets`.
+    """
+
+    method: str
+    weight_bits: float
+    _: KW_ONLY
+    activation_bits: float = 16
+    kv_bits: float | None = None  # None: the cache has the model's own type
+    group_size: int = 0  # weights that share a scale; 0: one scale per output channel
+    scale_bits: float = 0  # bits of scale and zero point per group
+    excluded: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ("Linear",)
+    lm_head: bool = False
+
+    def covers(self, linear: Linear, layer: int) -> bool:
+        """Whether the operator of layer number `layer` is stored quantised."""
+        if linear.is_router:
+            return False
+        paths = [f"model.layers.{layer}.{module}" for module in linear.modules]
+        if any(matches(path, self.excluded) for path in paths):
+            return False
+        return "Linear" in self.targets or any(matches(path, self.targets) for path in paths)
+
+    def bytes_of(self, linear: Linear) -> float:
+        """Bytes of the operator's quantised matrices and their scales, without biases."""
+        groups = linear.weights / self.group_size if self.group_size else linear.copies * linear.n_out
+        return (linear.weights * self.weight_bits + groups * self.scale_bits) / 8
+
+
+def matches(path: str, entries: tuple[str, ...]) -> bool:
+    """Whether a module path is named by an entry of an ignore or target list.
+
+    An entry is a run of whole path components (`lm_head`, `model.layers.0`, `self_attn.q_proj`), in which `*`
+    stands for one component, or `re:` and a regular expression matched from the start of the path.
+    """
+    return any(_pattern(entry).search(path) is not None for entry in entries)
+
+
+@lru_cache(maxsize=4096)
+def _pattern(entry: str) -> re.Pattern[str]:
+    if entry.startswith("re:"):
+        return re.compile(r"\A(?:" + entry[3:] + ")")
+    parts = [r"[^.]+" if part == "*" else re.escape(part) for part in entry.strip(".").split(".")]
+    return re.compile(r"(?:\A|\.)" + r"\.".join(parts) + r"(?:\.|\Z)")

@@ -154,7 +154,7 @@ class Attention:
         )  # fmt: skip
         query: tuple[Linear, ...]
         if self.q_lora_rank:
-            down = ("self_attn.q_a_proj", "self_attn.kv_a_proj_with_mqa")
+            down: tuple[str, ...] = ("self_attn.q_a_proj", "self_attn.kv_a_proj_with_mqa")
             up = ("self_attn.q_b_proj",)
             query = (
                 Linear("qkv_a_proj", hidden, self.q_lora_rank + latent, bias=self.bias, modules=down),

@@ -1,5 +1,6 @@
 """Workloads: what arrives when, how long it is, and which turns belong together."""
 
-from hasten.workload.workload import ClosedLoop, DroppedRows, Workload
+from hasten.workload.columns import ClosedLoop, Columns, DroppedRows
+from hasten.workload.workload import Workload
 
-__all__ = ["ClosedLoop", "DroppedRows", "Workload"]
+__all__ = ["ClosedLoop", "Columns", "DroppedRows", "Workload"]

@@ -57,12 +57,12 @@ class EngineProfile:
     admission: str = one_of("fits_now", "expected_output", "max_output")
     reserve_full_sequence: bool = True  # the whole known sequence must fit at admission
     watermark: float = number(0.0, 0.0, 1.0)  # share of the blocks kept free at admission
-    expected_output_cap: int = number(4096, 1, 1e9)  # the longest output that admission expects, tokens
-    expected_ratio_start: float = number(0.7, 0.0, 1.0)  # share of the remaining output that is expected
-    expected_ratio_floor: float = number(0.14, 0.0, 1.0)  # its lowest value, as a share of the start
-    expected_ratio_decay_steps: int = number(600, 1, 1e9)  # decode steps from start to floor
+    new_token_ratio: float = number(0.7, 0.0, 1.0)  # share of the remaining output expected, at first
+    min_token_ratio: float = number(0.098, 0.0, 1.0)  # the value it falls to
+    ratio_decay_steps: int = number(600, 1, 1e9)  # decode steps from the one to the other
+    clip_max_tokens: int = number(4096, 1, 1e9)  # the longest remaining output that admission expects
     retract_steps: int = number(20, 0, 1e6)  # tokens per survivor, in the ratio after a retraction
-    preemption: str = one_of("newest", "fewest_generated", "never")
+    preemption: str = one_of("newest", "fewest_generated")
     preempted_blocks_cached: bool = True  # a victim's full blocks stay findable
     # --- graphs
     graph_ranges: tuple[GraphRange, ...] = ()

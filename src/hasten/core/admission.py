@@ -1,0 +1,49 @@
+"""Engine rules of admission beyond "the known tokens fit now". Each answers: may `request` enter?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hasten.core.request import Request
+
+if TYPE_CHECKING:
+    from hasten.core.scheduler import Scheduler
+
+
+def blocks_at_most(scheduler: Scheduler, request: Request) -> int:
+    """KV blocks that `request` holds if its answer runs to its cap."""
+    size = scheduler.limits.block_size
+    return (request.prompt_tokens + request.max_tokens + size - 1) // size
+
+
+def max_output(scheduler: Scheduler, request: Request) -> bool:
+    """TensorRT-LLM, GUARANTEED_NO_EVICT: prompt and cap of everyone inside fit beside the newcomer's."""
+    return scheduler.reserved_blocks + blocks_at_most(scheduler, request) <= scheduler.limits.num_blocks
+
+
+def expected_output(scheduler: Scheduler, request: Request) -> bool:
+    """SGLang: free tokens less a share of every running request's remaining cap must hold the newcomer.
+
+    The share falls linearly over `ratio_decay_steps` decode steps and returns to its start when the engine idles.
+    """
+    limits = scheduler.limits
+    pool = scheduler.pool
+    if not scheduler.running:
+        scheduler.restart_ratio(limits.new_token_ratio)
+    clip = limits.clip_max_tokens
+    promised = sum(
+        min(other.max_tokens - scheduler.sampled_tokens(other), clip) for other in scheduler.running.values()
+    )
+    room = pool.free * limits.block_size - promised * scheduler.new_token_ratio()
+    cached = pool.hits(request) * limits.block_size
+    wanted = request.target - cached
+    remaining = request.max_tokens - request.sampled
+    return wanted + min(remaining, clip) + limits.block_size <= room or not scheduler.running
+
+
+def retract_ratio(scheduler: Scheduler) -> float:
+    """SGLang: the share to reserve after requests were retracted, from those that stay."""
+    stay = list(scheduler.running.values())
+    generated = sum(scheduler.sampled_tokens(request) for request in stay)
+    caps = sum(request.max_tokens for request in stay)
+    return min(1.0, (generated + 20 * len(stay)) / (caps + 1))

@@ -1,0 +1,139 @@
+"""Replicas behind one door: admission, length prediction and routing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from hasten.core.policy import AdmitPolicy, Estimates, LengthPredictor, LengthView, RoutePolicy, Stream
+from hasten.core.request import Request
+from hasten.core.scheduler import Scheduler
+
+REFUSED = -1
+
+
+class ReplicaView:
+    """One replica, as a router sees it."""
+
+    def __init__(self, index: int, ranks: Sequence[Scheduler]) -> None:
+        self.index = index
+        self.outstanding = 0  # requests sent here that have not ended
+        self.outstanding_tokens = 0  # their prompt tokens
+        self._ranks = ranks
+
+    @property
+    def waiting(self) -> int:
+        """Requests in its queue."""
+        return sum(len(rank.waiting) for rank in self._ranks)
+
+    @property
+    def running(self) -> int:
+        """Requests that hold a slot."""
+        return sum(len(rank.running) for rank in self._ranks)
+
+    @property
+    def kv_usage(self) -> float:
+        """Share of KV blocks held by requests, 0 to 1."""
+        total = sum(rank.pool.num_blocks for rank in self._ranks)
+        return 1.0 - sum(rank.pool.free for rank in self._ranks) / total
+
+    @property
+    def queued_tokens(self) -> int:
+        """Prompt tokens that wait or are under way, not yet computed."""
+        return sum(
+            sum(request.target for request in rank.waiting)
+            + sum(request.target - request.computed for request in rank.prefilling)
+            for rank in self._ranks
+        )
+
+    @property
+    def num_decodes(self) -> int:
+        """Sequences that decode."""
+        return sum(rank.num_decodes for rank in self._ranks)
+
+    @property
+    def decode_context(self) -> int:
+        """Tokens in KV of the sequences that decode."""
+        return sum(rank.context for rank in self._ranks)
+
+    @property
+    def token_budget(self) -> int:
+        """Tokens that one step may compute."""
+        return self._ranks[0].limits.max_num_batched_tokens
+
+    def cached_tokens(self, request: Request) -> int:
+        """Prompt tokens of `request` in this replica's prefix cache (the best rank's)."""
+        return max(rank.pool.hits(request) * rank.limits.block_size for rank in self._ranks)
+
+
+class ClusterView:
+    """All replicas, as routers and admission policies see them."""
+
+    def __init__(self, replicas: list[ReplicaView], random: Stream, estimates: Estimates | None) -> None:
+        self.now = 0.0
+        self.replicas = replicas
+        self.random = random
+        self.estimates = estimates
+
+
+class Cluster:
+    """Admit, predict a length, route. Sans-I/O: the driver says the time and carries the request."""
+
+    def __init__(
+        self,
+        replicas: Sequence[Sequence[Scheduler]],
+        route: RoutePolicy,
+        *,
+        random: Callable[[str], Stream],
+        admit: AdmitPolicy | None = None,
+        length: LengthPredictor | None = None,
+        truth: Callable[[Request], int] | None = None,
+        estimates: Estimates | None = None,
+    ) -> None:
+        self.route = route
+        self.admit = admit if admit is not None and type(admit).decide is not AdmitPolicy.decide else None
+        self.length = length
+        self.views = [ReplicaView(index, ranks) for index, ranks in enumerate(replicas)]
+        self.view = ClusterView(self.views, random("route"), estimates)
+        self._length_view: LengthView = _Lengths(self.view, random("length"), truth)
+        self.reads_progress = len(replicas) > 1 and route.reads_progress or self.admit is not None
+
+    def place(self, request: Request, now: float) -> int:
+        """The index of the replica that serves `request`, or REFUSED."""
+        view = self.view
+        view.now = now
+        if self.length is not None:
+            request.predicted_output = self.length.predict(request, self._length_view)
+        if self.admit is not None and not self.admit.decide(request, view):
+            return REFUSED
+        views = self.views
+        index = self.route.choose(request, view) if len(views) > 1 else 0
+        chosen = views[index]
+        chosen.outstanding += 1
+        chosen.outstanding_tokens += request.prompt_tokens
+        return index
+
+    def ended(self, request: Request, index: int, output_tokens: int) -> None:
+        """`request` left replica `index`: finished, cancelled or turned away, after `output_tokens` tokens."""
+        chosen = self.views[index]
+        chosen.outstanding -= 1
+        chosen.outstanding_tokens -= request.prompt_tokens
+        if self.length is not None:
+            self.length.on_finish(request, output_tokens)
+
+
+class _Lengths:
+    """The view of length predictors: the one place where the truth can be asked for."""
+
+    def __init__(self, view: ClusterView, random: Stream, truth: Callable[[Request], int] | None) -> None:
+        self._view = view
+        self.random = random
+        self._truth = truth
+
+    @property
+    def now(self) -> float:
+        return self._view.now
+
+    def truth(self, request: Request) -> int:
+        if self._truth is None:
+            raise RuntimeError("only a simulation knows the true output length: use another length predictor")
+        return self._truth(request)

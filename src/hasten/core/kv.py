@@ -1,0 +1,220 @@
+"""KV blocks: a pool with reference-counted prefix cache, in counts and runs rather than single blocks.
+
+Blocks of one request that live and die together are one `Segment`, so the books cost O(segments), not O(blocks).
+The order of eviction is that of an engine that frees a request's blocks last to first into one queue and takes
+blocks from its head: blank blocks and cached ones wait in the same queue.
+"""
+
+import heapq
+
+from hasten.core.policy import CachePolicy
+from hasten.core.request import BLANK, NO_SEGMENTS, REMAINS, SHARED, Request, Segment
+
+
+class BlockPool:
+    """`num_blocks` KV blocks of `block_size` tokens with a hashed prefix cache.
+
+    `free` counts blocks that no request holds, cached content included.
+    Law: free + blocks held by requests (shared ones counted once) = num_blocks.
+    """
+
+    def __init__(self, num_blocks: int, block_size: int, prefix_caching: bool, cache: CachePolicy) -> None:
+        self.num_blocks = num_blocks
+        self.block_size = block_size
+        self.prefix_caching = prefix_caching
+        self.free = 0
+        self.now = 0.0
+        self.evicted_blocks = 0  # cached blocks lost to eviction
+        self.index: dict[int, Segment] = {}
+        self._cache = cache
+        self._scores = type(cache).score is not CachePolicy.score
+        self._listens = type(cache).on_reuse is not CachePolicy.on_reuse
+        self._entries = 0
+        self._stale = 0
+        self._queue: list[tuple[float, int, Segment]] = []
+        self._tail = Segment(BLANK, 0, 0, 0.0)  # the last segment queued
+        self._release_blank(num_blocks)
+
+    # ---- looking up -------------------------------------------------------------------------------------
+
+    def hits(self, request: Request) -> int:
+        """Leading blocks of `request` that are cached now. Its last known token always stays to be computed."""
+        if not self.prefix_caching or (not request.block_ids and request.ghost is None):
+            return 0
+        most = (request.target - 1) // self.block_size
+        found = 0
+        if request.block_ids:
+            per_id = request.block_tokens // self.block_size
+            for key in request.block_ids:
+                segment = self.index.get(key)
+                if segment is None:
+                    break
+                usable = min(segment.blocks, per_id, most - found)
+                found += usable
+                if usable < per_id:
+                    break
+        ghost = request.ghost
+        if ghost is not None and found == request.shared:
+            found += min(ghost.blocks, most - found)
+        return found
+
+    def unused_hits(self, request: Request, hits: int) -> int:
+        """How far `free` falls when the first `hits` cached blocks are acquired: the blocks nobody holds yet."""
+        unused = 0
+        left = hits
+        if left and request.block_ids:
+            per_id = request.block_tokens // self.block_size
+            for key in request.block_ids:
+                segment = self.index.get(key)
+                if segment is None or left <= 0:
+                    break
+                usable = min(segment.blocks, per_id, left)
+                if segment.users == 0:
+                    unused += segment.blocks
+                left -= usable
+                if usable < per_id:
+                    break
+        return unused + left
+
+    # ---- taking -----------------------------------------------------------------------------------------
+
+    def take(self, blocks: int) -> None:
+        """Take free blocks off the head of the queue, forgetting what they cached. The caller checked `free`."""
+        self.free -= blocks
+        queue = self._queue
+        while blocks > 0:
+            _, entry, segment = queue[0]
+            if segment.entry != entry:
+                heapq.heappop(queue)
+                self._stale -= 1
+                continue
+            have = segment.blocks
+            if segment.kind == SHARED:
+                self.evicted_blocks += min(have, blocks)
+            if have > blocks:
+                segment.blocks = have - blocks
+                return
+            blocks -= have
+            heapq.heappop(queue)
+            segment.blocks = 0
+            segment.entry = 0
+            if segment.kind == SHARED:
+                del self.index[segment.key]
+
+    def acquire(self, request: Request, hits: int) -> None:
+        """Hand the first `hits` cached blocks to `request`; what else remained of it becomes blank."""
+        request.shared = 0
+        request.segments = [] if request.block_ids and self.prefix_caching else NO_SEGMENTS
+        left = hits
+        if left and request.block_ids:
+            per_id = request.block_tokens // self.block_size
+            for key in request.block_ids:
+                segment = self.index.get(key)
+                if segment is None or left <= 0:
+                    break
+                usable = min(segment.blocks, per_id, left)
+                self._use(segment)
+                request.segments.append(segment)
+                request.shared += usable
+                left -= usable
+                if usable < per_id:
+                    break
+        request.keyed = request.shared
+        ghost = request.ghost
+        if ghost is not None:
+            request.ghost = None
+            if left > 0:  # its own remains: private blocks again, the rest blank
+                self._use(ghost)
+                self._release_blank(ghost.blocks - left)
+            else:
+                ghost.kind = BLANK
+
+    def register(self, request: Request, covered: int) -> None:
+        """Enter the prompt's full blocks [keyed, covered) of `request`, which it holds, into the prefix cache.
+
+        A block whose content is cached already stays a private duplicate.
+        """
+        per_id = request.block_tokens // self.block_size
+        last = min(covered, request.prompt_tokens // self.block_size, per_id * len(request.block_ids))
+        at = request.keyed
+        while at < last:
+            number = at // per_id
+            start = number * per_id
+            end = min(start + per_id, last)
+            key = request.block_ids[number]
+            segment = self.index.get(key)
+            if segment is None:
+                if at == start:
+                    segment = Segment(SHARED, key, end - at, self.now)
+                    segment.users = 1
+                    self.index[key] = segment
+                    request.segments.append(segment)
+                    request.shared += end - at
+            elif start + segment.blocks == at and request.segments and request.segments[-1] is segment:
+                segment.blocks += end - at
+                request.shared += end - at
+            at = end
+        request.keyed = at
+
+    # ---- giving back ------------------------------------------------------------------------------------
+
+    def release(self, request: Request, tokens: int, keep: bool = False) -> None:
+        """Free the blocks of `request`, which holds `tokens` tokens, last to first.
+
+        With `keep` (preemption) its full private blocks stay findable, by this request alone, until evicted.
+        """
+        size = self.block_size
+        private = (tokens + size - 1) // size - request.shared
+        if private > 0:
+            full = tokens // size - request.shared
+            if keep and self.prefix_caching and full > 0 and request.shared == request.keyed:
+                self._release_blank(private - full)
+                request.ghost = Segment(REMAINS, 0, full, self.now)
+                self._enqueue(request.ghost)
+            else:
+                self._release_blank(private)
+        if request.segments:
+            for segment in reversed(request.segments):
+                segment.users -= 1
+                if segment.users == 0:
+                    self._enqueue(segment)
+            request.segments = NO_SEGMENTS
+
+    def forget(self, request: Request) -> None:
+        """Let go of what a preempted request left behind: it will not come back."""
+        if request.ghost is not None:
+            request.ghost.kind = BLANK
+            request.ghost = None
+
+    def _use(self, segment: Segment) -> None:
+        if segment.users == 0:
+            self.free -= segment.blocks
+            segment.entry = 0
+            self._stale += 1
+        segment.users += 1
+        segment.reuses += 1
+        if self._listens:
+            self._cache.on_reuse(segment, self.now)
+
+    def _enqueue(self, segment: Segment) -> None:
+        self.free += segment.blocks
+        self._entries += 1
+        segment.entry = self._entries
+        segment.released = self.now
+        score = self._cache.score(segment, self.now) if self._scores else self.now
+        self._tail = segment
+        heapq.heappush(self._queue, (score, self._entries, segment))
+        if self._stale > 64 and 2 * self._stale > len(self._queue):
+            self._queue = [item for item in self._queue if item[2].entry == item[1]]
+            heapq.heapify(self._queue)
+            self._stale = 0
+
+    def _release_blank(self, blocks: int) -> None:
+        if blocks <= 0:
+            return
+        tail = self._tail
+        if tail.kind == BLANK and tail.entry:  # neighbours in the queue with one fate: one run
+            tail.blocks += blocks
+            self.free += blocks
+        else:
+            self._enqueue(Segment(BLANK, 0, blocks, self.now))

@@ -1,0 +1,143 @@
+"""The decisions a published method may change: one small base class per role, each with a working default.
+
+A policy proposes; the scheduler checks budget and KV capacity and disposes. It holds its own state and sees the
+world through a read-only view, whose `now` is the only time it knows. A new policy is one file in
+`hasten/policies/<role>/` (or anywhere: pass an instance, or a path to the file).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from hasten.core.request import Request, Segment
+
+if TYPE_CHECKING:
+    from hasten.core.cluster import ClusterView
+    from hasten.core.scheduler import SchedulerView
+
+
+class Stream(Protocol):
+    """Random numbers for one policy, seeded by run and role. `random()` is uniform in [0, 1)."""
+
+    def random(self) -> float: ...
+    def gauss(self, mu: float = 0.0, sigma: float = 1.0) -> float: ...
+
+
+@dataclass
+class SchedulingPolicy:
+    """Who goes next, how many tokens, who is evicted. Default: first come, first served.
+
+    The three flags tell the scheduler what it may take for granted; the defaults are safe for any subclass.
+    """
+
+    mixes_steps: ClassVar[bool] = True  # prefill chunks and decodes may share a step
+    holds_batch: ClassVar[bool] = False  # finished requests stay until the whole batch has finished
+    rank_changes: ClassVar[bool] = True  # a waiting request's rank can change while it waits
+
+    def rank(self, request: Request, view: SchedulerView) -> float:
+        """Order of the waiting queue: the smallest goes first, ties by arrival."""
+        return request.arrival
+
+    def admits(self, view: SchedulerView) -> bool:
+        """Whether waiting requests may enter in this step."""
+        return True
+
+    def chunk(self, request: Request, wanted: int, view: SchedulerView) -> int:
+        """Prompt tokens to compute in this step, at most `wanted`; 0 keeps the request waiting."""
+        return wanted
+
+    def victim(self, view: SchedulerView) -> Request | None:
+        """Which running request loses its KV when blocks run out. None: the engine's own rule."""
+        return None
+
+    def horizon(self, view: SchedulerView) -> int:
+        """For how many steps the refusal of the waiting requests is sure to last, if nothing arrives or finishes.
+
+        1 is always correct. A rule that depends on neither time nor progress may return a large number.
+        """
+        return 1
+
+    def wakes_at(self, view: SchedulerView) -> float:
+        """The time (seconds) at which `admits` may change its mind by itself. Infinity: never."""
+        return math.inf
+
+    def on_arrival(self, request: Request, view: SchedulerView) -> None:
+        """A request joined the waiting queue."""
+
+    def on_finish(self, request: Request, view: SchedulerView) -> None:
+        """A request finished here."""
+
+
+@dataclass
+class CachePolicy:
+    """Which cached KV blocks stay. Default: least recently released goes first."""
+
+    def score(self, segment: Segment, now: float) -> float:
+        """Rank among the evictable when nobody holds `segment` any more: the smallest is evicted first."""
+        return now
+
+    def on_reuse(self, segment: Segment, now: float) -> None:
+        """A request reuses `segment`."""
+
+
+@dataclass
+class RoutePolicy:
+    """Which replica serves a request. Default: in turn."""
+
+    reads_progress: ClassVar[bool] = True  # looks at KV use, caches or decode progress, not at counts alone
+
+    def choose(self, request: Request, view: ClusterView) -> int:
+        """Index into `view.replicas`."""
+        return request.id % len(view.replicas)
+
+
+ACCEPT, REJECT = True, False
+
+
+@dataclass
+class AdmitPolicy:
+    """Whether a request may enter at all. Default: always."""
+
+    def decide(self, request: Request, view: ClusterView) -> bool:
+        """ACCEPT or REJECT."""
+        return ACCEPT
+
+
+@dataclass
+class LengthPredictor:
+    """How many tokens the answer will have."""
+
+    def predict(self, request: Request, view: LengthView) -> float:
+        """Expected output tokens."""
+        return float(request.max_tokens)
+
+    def on_finish(self, request: Request, output_tokens: int) -> None:
+        """The true length became known."""
+
+
+class LengthView(Protocol):
+    """What a length predictor sees. `truth` is the oracle: using it is visible in the code of whoever does."""
+
+    @property
+    def now(self) -> float: ...
+    @property
+    def random(self) -> Stream: ...
+    def truth(self, request: Request) -> int: ...
+
+
+class Estimates(Protocol):
+    """What the deployment's latency model tells policies, in seconds."""
+
+    def prefill_seconds(self, tokens: int, context: int) -> float:
+        """A step that computes one chunk of `tokens` after `context` cached ones."""
+        ...
+
+    def decode_seconds(self, num_sequences: int, context: int) -> float:
+        """A step that decodes `num_sequences` with `context` tokens in KV together."""
+        ...
+
+
+Requests = Sequence[Request]

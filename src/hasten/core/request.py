@@ -1,0 +1,138 @@
+"""A request as a server knows it, and the service level it was promised."""
+
+from dataclasses import dataclass
+
+WAITING, PREFILLING, DECODING, CLOSING, HELD, FINISHED, REJECTED = range(7)
+
+
+@dataclass(frozen=True)
+class SLO:
+    """Latency limits in seconds; None means no limit.
+
+    ttft: arrival to first output token. tpot: (finish - first token) / (output tokens - 1). e2e: arrival to
+    last token. A request is good when it meets every limit that is set.
+    """
+
+    ttft: float | None = None
+    tpot: float | None = None
+    e2e: float | None = None
+
+
+class Request:
+    """One call to the model: what the client sent, and how far the scheduler has brought it.
+
+    The true output length is not here: a server does not know it. `max_tokens` is the cap the client set (or
+    the room left in the context window). `block_ids` name the prompt's prefix blocks of `block_tokens` tokens
+    each, chained: an equal id means an equal prefix up to and including that block.
+    """
+
+    __slots__ = (
+        "arrival",
+        "base",
+        "block_ids",
+        "block_tokens",
+        "cached",
+        "computed",
+        "drained",
+        "finish",
+        "first_token",
+        "ghost",
+        "id",
+        "joined",
+        "keyed",
+        "last_token",
+        "left",
+        "max_tokens",
+        "order",
+        "predicted_output",
+        "preemptions",
+        "priority",
+        "prompt_tokens",
+        "reserved",
+        "sampled",
+        "scheduled",
+        "segments",
+        "session",
+        "shared",
+        "slo",
+        "status",
+        "target",
+    )
+
+    def __init__(
+        self,
+        id: int,
+        arrival: float,
+        prompt_tokens: int,
+        max_tokens: int,
+        *,
+        block_ids: tuple[int, ...] = (),
+        block_tokens: int = 0,
+        session: int = -1,
+        priority: int = 0,
+        slo: SLO | None = None,
+    ) -> None:
+        self.id = id
+        self.arrival = arrival
+        self.prompt_tokens = prompt_tokens
+        self.max_tokens = max_tokens
+        self.block_ids = block_ids
+        self.block_tokens = block_tokens
+        self.session = session
+        self.priority = priority
+        self.slo = slo
+        self.predicted_output = 0.0
+        # Progress, written by the scheduler alone. Tokens in KV: [0, computed) while prefilling;
+        # base + (scheduler.clock - joined) while decoding.
+        self.status = WAITING
+        self.target = prompt_tokens  # tokens to compute before the next one is sampled
+        self.computed = 0
+        self.sampled = 0  # output tokens whose sampling was scheduled before `joined`
+        self.base = 0
+        self.joined = -1
+        self.left = -1
+        self.order = 0  # admission number: the scheduler's running order
+        # KV books, written by the block pool alone.
+        self.segments: list[Segment] = NO_SEGMENTS
+        self.shared = 0  # blocks that lie in `segments`
+        self.keyed = 0  # prompt blocks already offered to the prefix cache
+        self.ghost: Segment | None = None
+        self.reserved = 0
+        # Stamps (seconds) and counts for the record, written by scheduler and driver.
+        self.drained = -1.0
+        self.scheduled = -1.0
+        self.first_token = -1.0
+        self.last_token = -1.0
+        self.finish = -1.0
+        self.cached = 0
+        self.preemptions = 0
+
+    def __repr__(self) -> str:
+        return f"Request({self.id}, arrival={self.arrival:g}, prompt={self.prompt_tokens})"
+
+
+BLANK, SHARED, REMAINS = range(3)
+
+
+class Segment:
+    """A run of KV blocks with one fate: shared cached content, a preempted request's remains, or blank blocks.
+
+    `key` is the prefix id of shared content. `blocks` counts resident blocks from the beginning of the run:
+    eviction eats from its end. `users` is the number of requests that hold it; at 0 it waits for eviction as
+    queue entry number `entry` (0: not queued). Times in seconds.
+    """
+
+    __slots__ = ("blocks", "created", "entry", "key", "kind", "released", "reuses", "users")
+
+    def __init__(self, kind: int, key: int, blocks: int, created: float) -> None:
+        self.kind = kind
+        self.key = key
+        self.blocks = blocks
+        self.users = 0
+        self.entry = 0
+        self.created = created
+        self.released = created
+        self.reuses = 0
+
+
+NO_SEGMENTS: list[Segment] = []

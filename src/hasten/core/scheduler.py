@@ -1,0 +1,530 @@
+"""The serving scheduler: a pure state machine that says what the next step runs.
+
+A driver calls `add`, `schedule`, `complete` and `cancel`, and owns the time. A step is {request: tokens}: there is
+no prefill or decode phase. Sequences that decode advance in lockstep, one token per step, so they are kept as a
+group with one clock: a request's context is base + (clock - joined), and a step costs the same whether 4 or 400
+sequences decode. `advance` takes many equal steps at once; a driver may use it or not, the result is the same.
+
+With asynchronous scheduling several batches are in flight: progress is booked when a step is scheduled, tokens
+and ends when it completes.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Sequence
+
+from hasten.core.admission import blocks_at_most, expected_output, max_output, retract_ratio
+from hasten.core.batch import Batch, Chunk
+from hasten.core.kv import BlockPool
+from hasten.core.limits import Limits
+from hasten.core.policy import CachePolicy, Estimates, SchedulingPolicy
+from hasten.core.queue import WaitingQueue
+from hasten.core.request import CLOSING, DECODING, FINISHED, HELD, PREFILLING, WAITING, Request
+from hasten.core.view import SchedulerView
+
+FOREVER = 1 << 60
+_RULES = {"fits_now": None, "expected_output": expected_output, "max_output": max_output}
+
+
+class Scheduler:
+    """One replica's queues, KV blocks and books.
+
+    Invariants live here: token budget, sequence limit, KV capacity. Policies only propose.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        policy: SchedulingPolicy,
+        *,
+        cache: CachePolicy | None = None,
+        estimates: Estimates | None = None,
+    ) -> None:
+        self.limits = limits
+        self.policy = policy
+        self.pool = BlockPool(
+            limits.num_blocks, limits.block_size, limits.prefix_caching, cache or CachePolicy()
+        )
+        self.now = 0.0
+        self.clock = 0  # decode steps scheduled
+        self.done = 0  # decode steps completed
+        self.version = 0  # changes with the membership of the decode group
+        self.num_decodes = 0
+        self.context = 0  # tokens in KV of the decode group
+        self.running: dict[int, Request] = {}  # in the order of admission
+        self.prefilling: list[Request] = []
+        self.held: list[Request] = []  # finished members of a request-level batch that is not
+        self.in_flight: deque[Batch] = deque()
+        self.max_len = min(limits.max_model_len, limits.num_blocks * limits.block_size)
+        self.reserved_blocks = 0
+        self.num_preemptions = 0
+        self.prompt_tokens_scheduled = 0
+        self.prompt_tokens_cached = 0
+        self.view = SchedulerView(self, estimates)
+        self._phase = [0] * limits.block_size  # members by (context - clock) mod block size
+        self._caps: list[tuple[int, int, Request]] = []  # (clock of the last allowed token, order, request)
+        self._held_context = 0
+        self._admitted = 0
+        self._unreported: list[Request] = []
+        self._ratio_start = limits.new_token_ratio
+        self._ratio_clock = 0
+        self._rule = _RULES[limits.admission]
+        kind = type(policy)
+        self._mixed = limits.mixed_steps and kind.mixes_steps
+        self._resorts = kind.rank is not SchedulingPolicy.rank and kind.rank_changes
+        self._gates = kind.admits is not SchedulingPolicy.admits
+        self._chunks = kind.chunk is not SchedulingPolicy.chunk
+        self._hears_arrivals = kind.on_arrival is not SchedulingPolicy.on_arrival
+        self._hears_finishes = kind.on_finish is not SchedulingPolicy.on_finish
+        ranked = kind.rank is not SchedulingPolicy.rank
+        self.waiting = WaitingQueue(self._rank if ranked else None)
+
+    # ---- the driver's four calls ------------------------------------------------------------------------
+
+    def add(self, request: Request, now: float) -> bool:
+        """Queue `request`. False: its prompt can never fit (context window or KV pool), it was not queued."""
+        room = self.max_len - request.prompt_tokens
+        if room < 1:
+            return False
+        if request.max_tokens > room:
+            request.max_tokens = room
+        self.now = now
+        request.drained = now
+        if request.block_tokens and request.block_tokens < self.limits.block_size:
+            _coarsen(request, self.limits.block_size)
+        self.waiting.push(request)
+        if self._hears_arrivals:
+            self.policy.on_arrival(request, self.view)
+        return True
+
+    def schedule(self, now: float) -> Batch | None:
+        """Decide the next step at time `now` (s); None when there is nothing to run."""
+        self.now = now
+        self.pool.now = now
+        if self._mixed:
+            return self._step(True, True)
+        batch = self._step(True, False)  # prefill goes first, alone
+        return batch if batch is not None else self._step(False, True)
+
+    def complete(self, now: float, stopped: Sequence[Request] = ()) -> list[Request]:
+        """The oldest batch in flight ended at `now` (s), and `stopped` ended by content. Returns who finished."""
+        batch = self.in_flight.popleft()
+        if batch.num_decodes:
+            self.done = batch.clock
+        if not stopped and batch.closing is None:
+            return _NOBODY
+        self.now = now
+        self.pool.now = now
+        ended: list[Request] = []
+        for request in stopped:
+            if request.status != FINISHED and request.status != HELD:
+                self._discount(request)
+                ended.append(request)
+        if batch.closing is not None:
+            ended.extend(request for request in batch.closing if request.status == CLOSING)
+        finished: list[Request] = []
+        for request in ended:
+            if self.policy.holds_batch and request.status != WAITING:
+                self._hold(request)
+            else:
+                self._finish(request)
+                finished.append(request)
+        if self.held and len(self.held) == len(self.running):
+            finished.extend(self._let_go())
+        return finished
+
+    def cancel(self, request: Request, now: float) -> None:
+        """The client left: free what `request` holds. Its tokens in flight are thrown away."""
+        self.now = now
+        self.pool.now = now
+        if request.status == HELD:
+            self.held.remove(request)
+            self._held_context -= request.base
+        elif request.status != FINISHED:
+            self._discount(request)
+        self._finish(request)
+
+    # ---- many steps at once -----------------------------------------------------------------------------
+
+    def steady_steps(self) -> int:
+        """How many further `schedule` calls would repeat the last batch, if nothing arrives and nobody stops."""
+        last = self.in_flight[-1]
+        if last.version != self.version or last.prefills or self.prefilling or not self.num_decodes:
+            return 0
+        limit = FOREVER
+        if self.waiting:
+            if self.limits.admission == "expected_output":
+                return 0
+            limit = self.policy.horizon(self.view) - 1
+        caps = self._caps
+        while caps:
+            at, order, request = caps[0]
+            if request.status == DECODING and request.order == order:
+                limit = min(limit, at - self.clock - 1)
+                break
+            heapq.heappop(caps)
+        return self._steps_that_fit(limit) if limit > 0 else 0
+
+    def advance(self, steps: int) -> None:
+        """Schedule and complete `steps` more steps like the last one in flight, which stands for the last of them.
+
+        The caller checked `steady_steps`.
+        """
+        grown = self.num_decodes * steps
+        self.pool.take(self._blocks_for(steps))
+        self.clock += steps
+        self.done += steps
+        self.context += grown
+        last = self.in_flight[-1]
+        last.clock += steps
+        last.decode_context += grown
+
+    # ---- books that policies and drivers read -----------------------------------------------------------
+
+    def context_of(self, request: Request) -> int:
+        """Tokens of `request` in KV, steps in flight included."""
+        if request.status == DECODING:
+            return request.base + self.clock - request.joined
+        return request.base if request.status in (CLOSING, HELD) else request.computed
+
+    def sampled_tokens(self, request: Request) -> int:
+        """Output tokens of `request` whose sampling has been scheduled."""
+        return request.sampled + (self.clock - request.joined if request.status == DECODING else 0)
+
+    def new_token_ratio(self) -> float:
+        """Share of running requests' remaining caps that admission reserves now (`expected_output`)."""
+        limits = self.limits
+        fall = (limits.new_token_ratio - limits.min_token_ratio) / limits.ratio_decay_steps
+        return max(limits.min_token_ratio, self._ratio_start - (self.clock - self._ratio_clock) * fall)
+
+    def restart_ratio(self, ratio: float) -> None:
+        """Let the reserved share start again from `ratio`."""
+        self._ratio_start = ratio
+        self._ratio_clock = self.clock
+
+    # ---- one step ---------------------------------------------------------------------------------------
+
+    def _step(self, prefill: bool, decode: bool) -> Batch | None:
+        pool = self.pool
+        decodes = self.num_decodes if decode else 0
+        need = self._phase[-self.clock % self.limits.block_size] if decodes else 0
+        if (self.prefilling and prefill) or need > pool.free:
+            chunks, need, preempted = self._running_first(prefill, decode)
+            decodes = self.num_decodes if decode else 0
+        else:
+            chunks = []
+            preempted = None
+        if need:
+            pool.take(need)
+        if prefill and preempted is None and self.waiting:
+            budget = self.limits.max_num_batched_tokens - decodes - len(self.held)
+            for chunk in chunks:
+                budget -= chunk.tokens
+            if budget > 0:
+                self._admit(chunks, budget)
+        held = len(self.held) if decodes else 0
+        if not decodes and not chunks:
+            return None
+        batch = Batch(chunks, decodes + held, 0, self.clock, self.version)
+        if decodes:
+            batch.decode_context = self.context + self._held_context
+            batch.padding = held
+            self.clock += 1
+            self.context += decodes
+            batch.clock = self.clock
+            if self._caps and self._caps[0][0] <= self.clock:
+                self._close(batch)
+        if chunks:
+            for chunk in chunks:
+                if chunk.is_last:
+                    self._join(chunk.request, batch)
+        if self._unreported:
+            batch.preempted = self._unreported
+            self._unreported = []
+        self.in_flight.append(batch)
+        return batch
+
+    def _running_first(
+        self, prefill: bool, decode: bool
+    ) -> tuple[list[Chunk], int, list[Request] | None]:
+        """Give running requests their tokens and blocks, preempting while they do not fit."""
+        size = self.limits.block_size
+        preempted: list[Request] | None = None
+        while True:
+            decodes = self.num_decodes if decode else 0
+            need = self._phase[-self.clock % size] if decodes else 0
+            wants: list[tuple[Request, int]] = []
+            budget = self.limits.max_num_batched_tokens - decodes - len(self.held)
+            for request in self.prefilling if prefill else ():
+                tokens = self._wanted(request, request.target - request.computed, budget)
+                if tokens > 0:
+                    wants.append((request, tokens))
+                    budget -= tokens
+                    need += (request.computed + tokens + size - 1) // size - (request.computed + size - 1) // size
+            if need <= self.pool.free:
+                break
+            victim = self._victim()
+            if victim is None:
+                wants = []
+                need = self._phase[-self.clock % size] if decodes else 0
+                break
+            preempted = [] if preempted is None else preempted
+            preempted.append(victim)
+            self._preempt(victim)
+        if preempted is not None:
+            self._unreported.extend(preempted)
+            if self._rule is expected_output:
+                self.restart_ratio(retract_ratio(self))
+        chunks = [self._continue(request, tokens) for request, tokens in wants]
+        return chunks, need, preempted
+
+    def _wanted(self, request: Request, tokens: int, budget: int) -> int:
+        """Tokens of a prompt to compute in this step: `tokens` cut by threshold, budget and policy."""
+        threshold = self.limits.long_prefill_token_threshold
+        if 0 < threshold < tokens:
+            tokens = threshold
+        if tokens > budget:
+            if not self.limits.chunked_prefill and budget < self.limits.max_num_batched_tokens:
+                return 0
+            tokens = budget
+        return self.policy.chunk(request, tokens, self.view) if self._chunks and tokens > 0 else tokens
+
+    def _continue(self, request: Request, tokens: int) -> Chunk:
+        """The next chunk of a prompt under way. Its blocks are counted by the caller."""
+        start = request.computed
+        request.computed = start + tokens
+        last = request.computed == request.target
+        if last:
+            self.prefilling.remove(request)
+        if request.block_ids and self.limits.prefix_caching:
+            self.pool.register(request, request.computed // self.limits.block_size)
+        self.prompt_tokens_scheduled += tokens
+        return Chunk(request, tokens, start, last)
+
+    def _admit(self, chunks: list[Chunk], budget: int) -> None:
+        """Let waiting requests in, in order, until one does not fit: nobody overtakes."""
+        pool = self.pool
+        limits = self.limits
+        size = limits.block_size
+        waiting = self.waiting
+        running = self.running
+        if self._resorts:
+            waiting.resort()
+        while waiting and budget > 0 and len(running) < limits.max_num_seqs:
+            if self._gates and not self.policy.admits(self.view):
+                return
+            request = waiting.head()
+            hits = pool.hits(request)
+            start = hits * size
+            left = request.target - start
+            tokens = self._wanted(request, left, budget)
+            if tokens <= 0:
+                return
+            first = (start + tokens + size - 1) // size - hits
+            need = (request.target + size - 1) // size - hits if limits.reserve_full_sequence else first
+            if hits:
+                need += pool.unused_hits(request, hits)
+            if need + limits.watermark_blocks > pool.free and (running or need > pool.free):
+                return
+            if self._rule is not None:
+                if not self._rule(self, request):
+                    return
+                request.reserved = blocks_at_most(self, request)
+                self.reserved_blocks += request.reserved
+            waiting.pop()
+            if request.block_ids or request.ghost is not None:
+                pool.acquire(request, hits)
+            pool.take(first)
+            request.computed = start + tokens
+            if request.block_ids and limits.prefix_caching:
+                pool.register(request, request.computed // size)
+            self._admitted += 1
+            request.order = self._admitted
+            running[request.id] = request
+            if request.scheduled < 0.0:
+                request.scheduled = self.now
+                request.cached = start
+                self.prompt_tokens_cached += start
+            self.prompt_tokens_scheduled += tokens
+            budget -= tokens
+            last = tokens == left
+            if not last:
+                request.status = PREFILLING
+                self.prefilling.append(request)
+            chunks.append(Chunk(request, tokens, start, last))
+
+    # ---- the decode group -------------------------------------------------------------------------------
+
+    def _join(self, request: Request, batch: Batch) -> None:
+        """`request` samples a token in `batch` and decodes from the next step on."""
+        base = request.target
+        clock = self.clock
+        request.base = base
+        request.computed = base
+        request.joined = clock
+        request.left = -1
+        request.sampled += 1
+        allowed = request.max_tokens - request.sampled
+        if allowed <= 0:
+            request.status = CLOSING
+            request.left = clock
+            self._closing(batch, request)
+            return
+        request.status = DECODING
+        self.num_decodes += 1
+        self.context += base
+        self._phase[(base - clock) % self.limits.block_size] += 1
+        self.version += 1
+        caps = self._caps
+        heapq.heappush(caps, (clock + allowed, request.order, request))
+        if len(caps) > 2 * self.num_decodes + 64:
+            self._caps = [item for item in caps if item[2].status == DECODING and item[2].order == item[1]]
+            heapq.heapify(self._caps)
+
+    def _leave(self, request: Request) -> None:
+        """Take `request` out of the decode group; `base` then holds its tokens in KV."""
+        clock = self.clock
+        context = request.base + clock - request.joined
+        self.num_decodes -= 1
+        self.context -= context
+        self._phase[(context - clock) % self.limits.block_size] -= 1
+        self.version += 1
+        request.sampled += clock - request.joined
+        request.base = context
+        request.left = clock
+
+    def _close(self, batch: Batch) -> None:
+        """Members that sample their last allowed token in `batch` are not scheduled again."""
+        caps = self._caps
+        while caps and caps[0][0] <= self.clock:
+            _, order, request = heapq.heappop(caps)
+            if request.status == DECODING and request.order == order:
+                self._leave(request)
+                request.status = CLOSING
+                self._closing(batch, request)
+
+    def _closing(self, batch: Batch, request: Request) -> None:
+        if batch.closing is None:
+            batch.closing = []
+        batch.closing.append(request)
+
+    def _discount(self, request: Request) -> None:
+        """The tokens of `request` in batches still in flight are waste."""
+        for batch in self.in_flight:
+            if batch.num_decodes and request.joined < batch.clock and (
+                request.status == DECODING or batch.clock <= request.left
+            ):
+                batch.padding += 1
+
+    def _hold(self, request: Request) -> None:
+        """Keep a finished member's slot and blocks until its batch has finished."""
+        if request.status == DECODING:
+            self._leave(request)
+        request.status = HELD
+        self.held.append(request)
+        self._held_context += request.base
+        self.version += 1
+
+    def _let_go(self) -> list[Request]:
+        finished = self.held
+        self.held = []
+        self._held_context = 0
+        for request in finished:
+            self._finish(request)
+        return finished
+
+    # ---- ends -------------------------------------------------------------------------------------------
+
+    def _finish(self, request: Request) -> None:
+        status = request.status
+        if status == WAITING:
+            self.waiting.remove(request)
+            self.pool.forget(request)
+        else:
+            if status == DECODING:
+                self._leave(request)
+            elif status == PREFILLING:
+                self.prefilling.remove(request)
+                request.base = request.computed
+            del self.running[request.id]
+            self.pool.release(request, request.base)
+            self.reserved_blocks -= request.reserved
+        request.status = FINISHED
+        if self._hears_finishes:
+            self.policy.on_finish(request, self.view)
+
+    def _victim(self) -> Request | None:
+        """Who loses its KV: the policy's choice, else the engine's rule. None if only ending requests run."""
+        chosen = self.policy.victim(self.view)
+        if chosen is not None:
+            return chosen
+        if self.limits.preemption == "newest":
+            for request in reversed(self.running.values()):
+                if request.status in (DECODING, PREFILLING):
+                    return request
+            return None
+        group = [request for request in self.running.values() if request.status in (DECODING, PREFILLING)]
+        return min(
+            group, key=lambda request: (self.sampled_tokens(request), -request.prompt_tokens), default=None
+        )
+
+    def _preempt(self, request: Request) -> None:
+        """Drop the KV of `request`; it waits first in line and computes its known tokens again."""
+        if request.status == DECODING:
+            self._leave(request)
+        else:
+            self.prefilling.remove(request)
+            request.base = request.computed
+        del self.running[request.id]
+        self.pool.release(request, request.base, keep=self.limits.preemption == "newest")
+        self.reserved_blocks -= request.reserved
+        request.reserved = 0
+        request.computed = 0
+        request.target = request.prompt_tokens + request.sampled
+        request.status = WAITING
+        request.preemptions += 1
+        self.num_preemptions += 1
+        self.waiting.push(request, first=True)
+
+    # ---- block arithmetic of the group ------------------------------------------------------------------
+
+    def _blocks_for(self, steps: int) -> int:
+        """Blocks that the decode group takes in its next `steps` steps: n per block size, plus the remainder's."""
+        size = self.limits.block_size
+        cycles, rest = divmod(steps, size)
+        blocks = cycles * self.num_decodes
+        clock = self.clock
+        for step in range(rest):
+            blocks += self._phase[-(clock + step) % size]
+        return blocks
+
+    def _steps_that_fit(self, limit: int) -> int:
+        """How many of the next `limit` steps of the decode group find blocks."""
+        free = self.pool.free
+        size = self.limits.block_size
+        if (limit // size + 1) * self.num_decodes <= free:
+            return limit
+        cycles = free // self.num_decodes
+        steps = cycles * size
+        left = free - cycles * self.num_decodes
+        while steps < limit:
+            left -= self._phase[-(self.clock + steps) % size]
+            if left < 0:
+                break
+            steps += 1
+        return min(steps, limit)
+
+    def _rank(self, request: Request) -> float:
+        return self.policy.rank(request, self.view)
+
+
+_NOBODY: list[Request] = []
+
+
+def _coarsen(request: Request, block_size: int) -> None:
+    """Name blocks of `block_size` tokens by the last of the finer ids they span (ids are chained)."""
+    per_block = block_size // request.block_tokens
+    request.block_ids = request.block_ids[per_block - 1 :: per_block]
+    request.block_tokens = block_size

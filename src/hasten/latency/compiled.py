@@ -22,6 +22,28 @@ Line = tuple[float, float, float]
 """``(a, b, limit)``: a step lasts ``a + b * S`` seconds while S < limit; limit is math.inf for ever."""
 
 
+AttentionRates = tuple[int, float, float, float, float, float, float, float, float]
+"""One kind of attention layer: its window in tokens; in prefill, seconds per query-key pair, cached token
+expanded, key read and query; in decode, seconds per key (arithmetic), key (memory) and query; and the factor on
+decode in mixed steps."""
+
+
+def causal_pairs(tokens: int, context: int, window: int) -> float:
+    """Query-key pairs of a causal chunk of ``tokens`` behind ``context`` tokens, ``window`` keys per query."""
+    if context + tokens <= window:
+        return tokens * context + tokens * (tokens + 1) * 0.5
+    if context >= window:
+        return float(tokens * window)
+    # Queries [0, growing) see everything before them, queries [growing, tokens) a full window.
+    growing = window - context
+    return growing * context + growing * (growing + 1) * 0.5 + (tokens - growing) * window
+
+
+def tokens_seen(tokens: int, context: int, window: int) -> int:
+    """Keys read by a chunk of ``tokens`` behind ``context`` tokens: the first query's window and its own."""
+    return tokens + (context if context < window else window - 1)
+
+
 class StepCost:
     """What a step costs, in seconds. Both methods must be pure: same arguments, same seconds."""
 
@@ -75,3 +97,195 @@ class LinearCost(StepCost):
             + self.per_prefill_token * tokens
             + self.per_prefill_context * context
         )
+
+
+class TableCost(StepCost):
+    """A compiled latency model: tables by token count and a closed formula for attention, in seconds.
+
+    ``lines[n]`` are the pieces of the decode line of n sequences, in rising order of their limits.
+    ``dense[t]`` and ``head[r]`` are everything but attention of a mixed step (micro-batch) of t tokens and r
+    sequences; ``graph_tokens`` is the largest such t that runs in a graph. A step lasts at least the host's
+    time to launch it: ``host_graph`` or ``host_eager``. ``offset`` is added to every mixed step.
+    """
+
+    def __init__(
+        self,
+        lines: list[list[Line]],
+        dense: list[float],
+        head: list[float],
+        *,
+        rates: list[AttentionRates],
+        stages: int = 1,
+        graph_tokens: int = 0,
+        host_graph: float = 0.0,
+        host_eager: float = 0.0,
+        offset: float = 0.0,
+    ) -> None:
+        self.lines = lines
+        self.first: list[Line] = [pieces[0] for pieces in lines]
+        self.dense = dense
+        self.head = head
+        self.rates = rates
+        self.stages = stages
+        self.graph_tokens = graph_tokens
+        self.host_graph = host_graph
+        self.host_eager = host_eager
+        self.offset = offset
+
+    def decode_line(self, n: int, context_sum: int) -> Line:
+        line = self.first[n]
+        if context_sum < line[2]:
+            return line
+        return piece_at(self.lines[n], context_sum)
+
+    def attention(self, prefills: list[Chunk], n: int, context_sum: int) -> float:
+        """Seconds of attention in a step with chunks and decodes, beyond the fixed time of its kernels."""
+        seconds = 0.0
+        for window, pair, past, seen, query, key_flops, key_bytes, decode_query, slowdown in self.rates:
+            for chunk in prefills:
+                new = chunk.tokens
+                context = chunk.context
+                if context + new <= window:
+                    arithmetic = pair * (new * context + new * (new + 1) * 0.5) + past * context
+                    memory = seen * (context + new) + query * new
+                else:
+                    arithmetic = pair * causal_pairs(new, context, window) + past * context
+                    memory = seen * tokens_seen(new, context, window) + query * new
+                seconds += arithmetic if arithmetic > memory else memory
+            if n:
+                keys = context_sum + n
+                if keys > n * window:
+                    keys = n * window
+                arithmetic = key_flops * keys
+                memory = key_bytes * keys + decode_query * n
+                if arithmetic > memory:
+                    memory = arithmetic
+                seconds += slowdown * memory if prefills else memory
+        return seconds
+
+    def mixed(self, prefills: list[Chunk], n: int, context_sum: int) -> float:
+        tokens = n
+        for chunk in prefills:
+            tokens += chunk.tokens
+        sequences = n + len(prefills)
+        seconds = self.attention(prefills, n, context_sum)
+        if self.stages > 1:
+            parts = sequences if sequences < self.stages else self.stages
+            tokens = -(-tokens // parts)
+            sequences = -(-sequences // parts)
+            seconds /= parts
+        seconds += self.dense[tokens] + self.head[sequences]
+        floor = self.host_graph if tokens <= self.graph_tokens else self.host_eager
+        return (seconds if seconds > floor else floor) + self.offset
+
+
+class LockstepCost(TableCost):
+    """Costs of data-parallel ranks that share experts: every step is one step of all ranks together.
+
+    A step is priced at three figures: dense layers of the rank with the most tokens (``own``), experts and
+    their exchange for the tokens of all ranks (``shared``), and the attention of one rank: in decode-only
+    steps the one with the largest context sum, otherwise the slowest. The inherited methods price a step of
+    one rank while the others are idle. ``attention_lines[n]`` and ``decode_own[n]`` split the decode line of
+    one rank into attention and the rest without experts; ``decode_floor[n]`` is the host's time to launch it,
+    and ``decode_offset`` is added to it.
+    """
+
+    def __init__(
+        self,
+        table: TableCost,
+        shared: list[float],
+        *,
+        own: list[float],
+        attention_lines: list[list[Line]],
+        decode_own: list[float],
+        decode_floor: list[float],
+        decode_offset: float = 0.0,
+    ) -> None:
+        super().__init__(
+            table.lines,
+            table.dense,
+            table.head,
+            rates=table.rates,
+            stages=table.stages,
+            graph_tokens=table.graph_tokens,
+            host_graph=table.host_graph,
+            host_eager=table.host_eager,
+            offset=table.offset,
+        )
+        self.shared = shared
+        self.own = own
+        self.attention_lines = attention_lines
+        self.decode_own = decode_own
+        self.decode_floor = decode_floor
+        self.decode_offset = decode_offset
+
+    def lockstep_decode_line(self, ranks: list[tuple[int, int]]) -> tuple[float, float, float, int, int]:
+        """Line of a decode-only step of all ranks, each given as (sequences, sum of contexts); not all idle.
+
+        Returns ``(a, b, limit, leader, steps)``: with S the context sum of rank number ``leader``, a step
+        lasts ``a + b * S`` seconds while S < limit, for at most ``steps`` steps, after which another rank has
+        the largest sum. The leader is the rank with the largest sum, of those the one with most sequences.
+        """
+        leader = 0
+        most = 0
+        total = 0
+        for index in range(len(ranks)):
+            n, context_sum = ranks[index]
+            total += n
+            if n > most:
+                most = n
+            if (context_sum, n) > (ranks[leader][1], ranks[leader][0]):
+                leader = index
+        lead_n, lead_sum = ranks[leader]
+        steps = UNLIMITED
+        for n, context_sum in ranks:
+            if n > lead_n:
+                steps = min(steps, (lead_sum - context_sum) // (n - lead_n) + 1)
+        parts = most if most < self.stages else self.stages
+        a, b, limit = piece_at(self.attention_lines[lead_n], lead_sum)
+        a += self.decode_own[most] + self.shared[-(-total // parts)]
+        a, b, limit = floored((a, b, limit), lead_sum, self.decode_floor[most])
+        return (a + self.decode_offset, b, limit, leader, steps)
+
+    def lockstep_mixed(self, ranks: list[tuple[list[Chunk], int, int]]) -> float:
+        """Seconds of a step of all ranks, each given as (prefill chunks, decodes, sum of their contexts)."""
+        most_tokens = 0
+        most_sequences = 0
+        total = 0
+        slowest = 0.0
+        for prefills, n, context_sum in ranks:
+            tokens = n
+            for chunk in prefills:
+                tokens += chunk.tokens
+            total += tokens
+            most_tokens = max(most_tokens, tokens)
+            most_sequences = max(most_sequences, n + len(prefills))
+            slowest = max(slowest, self.attention(prefills, n, context_sum))
+        parts = most_sequences if most_sequences < self.stages else self.stages
+        most_tokens = -(-most_tokens // parts)
+        seconds = self.own[most_tokens] + self.shared[-(-total // parts)]
+        seconds += self.head[-(-most_sequences // parts)] + slowest / parts
+        floor = self.host_graph if most_tokens <= self.graph_tokens else self.host_eager
+        return (seconds if seconds > floor else floor) + self.offset
+
+
+def piece_at(pieces: list[Line], context_sum: int) -> Line:
+    """The piece of a decode line that holds at ``context_sum``."""
+    for piece in pieces:
+        if context_sum < piece[2]:
+            return piece
+    return pieces[-1]
+
+
+def floored(line: Line, context_sum: int, floor: float) -> Line:
+    """``line`` where it exceeds ``floor`` seconds, else the floor up to where the line crosses it."""
+    a, b, limit = line
+    if a + b * context_sum >= floor:
+        return line
+    if b > 0.0:
+        crossing = (floor - a) / b
+        if crossing <= context_sum:  # the line meets the floor here, but for rounding
+            return line
+        if crossing < limit:
+            limit = crossing
+    return (floor, 0.0, limit)

@@ -1,0 +1,243 @@
+"""Step time from data sheets: every kernel on its roofline, plus a fixed time per kernel.
+
+seconds(kernel) = kernel_seconds + max(FLOPs / (phi F), bytes / (eta BW))
+
+with the device's peak F and bandwidth BW and the shares phi and eta that large kernels reach. The fixed time
+lowers the bandwidth that small kernels reach, so no separate curve over sizes is needed. Not modelled: the
+last wave of thread blocks (wave quantisation), uneven contexts inside a batch, clock throttling, the cost of
+dequantising.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from hasten.errors import InputError
+from hasten.hardware import Device, Link
+from hasten.latency.collectives import link_for, message_seconds, span_of
+from hasten.latency.forward import ForwardPass, forward_pass
+from hasten.latency.parallelism import Parallelism
+from hasten.latency.step_time import StepTime
+from hasten.latency.work import Kernel, Message, Work
+from hasten.models.shape import ModelShape
+from hasten.profiles import EngineLimits, EngineProfile
+
+if TYPE_CHECKING:
+    from hasten.latency.compiled import TableCost
+    from hasten.latency.operators import MessageRate
+
+#: Relative error to expect of an analytical step time: a guess until measured tables test it.
+ERROR = 0.25
+
+#: Major compute capabilities whose kernels pack the query heads of a KV head in pure decode batches only.
+UNPACKED_CAPABILITIES = ("7", "8", "12")
+
+
+@dataclass(frozen=True)
+class AnalyticalModel:
+    """Step times of ``model`` on ``device`` under an engine ``profile``, in seconds, from data sheets alone.
+
+    ``limits`` holds the captured graph sizes and step limits (default: the engine's on this device).
+    ``kv_dtype_bytes`` overrides the bytes of a cached element. ``sigma`` (0 to 1) is how much of the packing
+    of query heads per KV head decode attention loses in a step that also prefills; the default is 0.5 on
+    devices of compute capability 7, 8 and 12 (the middle of what is measured on two of them) and 0 elsewhere,
+    where kernels pack in every batch or decode apart, which is an assumption.
+
+    Raises InputError when the model can't be split as asked or its devices can't be joined.
+    """
+
+    model: ModelShape
+    device: Device
+    parallelism: Parallelism
+    profile: EngineProfile
+    limits: EngineLimits | None = field(default=None, kw_only=True)
+    kv_dtype_bytes: float | None = field(default=None, kw_only=True)
+    sigma: float | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.sigma is not None and not 0.0 <= self.sigma <= 1.0:
+            raise InputError(f"sigma is {self.sigma!r}: give a share between 0 (always packed) and 1")
+        self.parallelism.check(self.model)
+        for message in self.forward.messages:
+            self.link(message)
+
+    @cached_property
+    def forward(self) -> ForwardPass:
+        """Operators, messages and attention of one pass on one device."""
+        return forward_pass(self.model, self.parallelism, kv_dtype_bytes=self.kv_dtype_bytes)
+
+    @cached_property
+    def engine_limits(self) -> EngineLimits:
+        """The limits given, else the engine's defaults on this device."""
+        if self.limits is not None:
+            return self.limits
+        context = self.model.max_context or 1 << 20
+        devices = self.parallelism.devices
+        return self.profile.limits(self.device, context, tp=self.parallelism.tp, devices=devices)
+
+    @cached_property
+    def mixed_sigma(self) -> float:
+        """Share of the packing lost in mixed steps: as given, or the default of the device's generation."""
+        if self.sigma is not None:
+            return self.sigma
+        major = (self.device.compute_capability or "").partition(".")[0]
+        return 0.5 if major in UNPACKED_CAPABILITIES else 0.0
+
+    # -- kernels and messages
+
+    @cached_property
+    def byte_seconds(self) -> float:
+        """Seconds per byte of device memory that a large kernel reaches."""
+        return 1.0 / (self.device.memory_efficiency * self.device.memory_bandwidth)
+
+    @cached_property
+    def _flop_seconds(self) -> dict[str, float]:
+        return {}
+
+    def flop_seconds(self, dtype: str) -> float:
+        """Seconds per FLOP that a large kernel reaches with operands of ``dtype``."""
+        if dtype not in self._flop_seconds:
+            reached = self.device.compute_efficiency * self.device.peak_flops(dtype)
+            self._flop_seconds[dtype] = 1.0 / reached
+        return self._flop_seconds[dtype]
+
+    @cached_property
+    def _links(self) -> dict[int, Link]:
+        return {}
+
+    def link(self, message: Message | MessageRate) -> Link:
+        """The link that a message travels on."""
+        span = span_of(message, self.parallelism)
+        if span not in self._links:
+            self._links[span] = link_for(self.device, span)
+        return self._links[span]
+
+    def _kernel_time(self, kernel: Kernel) -> StepTime:
+        fixed = kernel.launches * self.device.kernel_seconds
+        arithmetic = kernel.flops * self.flop_seconds(kernel.dtype)
+        memory = kernel.bytes * self.byte_seconds
+        if arithmetic >= memory:
+            return StepTime(launches=fixed, compute=kernel.slowdown * arithmetic)
+        per_byte = kernel.slowdown * self.byte_seconds
+        return StepTime(
+            launches=fixed,
+            weights=per_byte * kernel.weight_bytes,
+            kv=per_byte * kernel.kv_bytes,
+            compute=per_byte * kernel.activation_bytes,
+        )
+
+    def device_time(self, work: Work) -> StepTime:
+        """Seconds the device is busy with ``work``, without the engine's host side."""
+        times = [self._kernel_time(kernel) for kernel in work.kernels]
+        exchanged = sum(
+            message.count * message_seconds(message, self.link(message), message.bytes)
+            for message in work.messages
+        )
+        return StepTime(
+            weights=sum(each.weights for each in times),
+            kv=sum(each.kv for each in times),
+            compute=sum(each.compute for each in times),
+            communication=exchanged,
+            launches=sum(each.launches for each in times),
+            error=ERROR,
+        )
+
+    # -- steps
+
+    def padded_tokens(self, tokens: int, *, has_prefill: bool) -> int:
+        """Tokens the dense layers run on: the next captured graph size, or ``tokens`` without a graph."""
+        if has_prefill and not self.profile.graphs_with_prefill:
+            return tokens
+        return self.engine_limits.padded(tokens)
+
+    def host_floor(self, tokens: int, *, has_prefill: bool) -> float:
+        """Seconds the host needs to launch a step of ``tokens`` (per micro-batch) on all stages.
+
+        A uniform decode batch up to max_num_seqs is one graph; other steps that fit a graph launch attention
+        eagerly between graph pieces; larger ones launch everything. The head and sampler are always launched.
+        """
+        size = self.padded_tokens(tokens, has_prefill=has_prefill)
+        pieces = self.forward.launches
+        if self.engine_limits.has_graph(tokens) and not (
+            has_prefill and not self.profile.graphs_with_prefill
+        ):
+            pieces = 1 + self.forward.row_launches
+            if has_prefill or size > self.engine_limits.max_num_seqs:
+                pieces += 2 * self.forward.attention_launches
+        return pieces * self.device.launch_seconds
+
+    def work(
+        self,
+        prefills: Sequence[tuple[int, int]] = (),
+        decodes: int = 0,
+        decode_context: int = 0,
+        *,
+        group_tokens: int | None = None,
+    ) -> Work:
+        """Work of a step on one device, graph padding included (see `step_time` for the arguments)."""
+        return self.forward.work(
+            prefills,
+            decodes,
+            decode_context,
+            padded_tokens=self.padded_tokens(
+                self._micro_tokens(prefills, decodes), has_prefill=bool(prefills)
+            ),
+            group_tokens=group_tokens,
+            sigma=self.mixed_sigma,
+        )
+
+    def _micro_tokens(self, prefills: Sequence[tuple[int, int]], decodes: int) -> int:
+        tokens = decodes + sum(new for new, _ in prefills)
+        return -(-tokens // self.forward.micro_batches(decodes + len(prefills)))
+
+    def step_time(
+        self,
+        prefills: Sequence[tuple[int, int]] = (),
+        decodes: int = 0,
+        decode_context: int = 0,
+        *,
+        group_tokens: int | None = None,
+    ) -> StepTime:
+        """Seconds of a step: prefill chunks as (tokens, context), decodes and the sum of their contexts.
+
+        ``group_tokens`` is the tokens of all data-parallel ranks when they share experts (default: this
+        rank's alone). Raises InputError for an empty step and for negative counts.
+        """
+        if decodes < 0 or decode_context < 0 or any(new < 1 or past < 0 for new, past in prefills):
+            raise InputError(
+                f"step of {decodes} decodes, context {decode_context}, chunks {list(prefills)!r}: "
+                "give chunks of at least 1 token and no negative count"
+            )
+        if not decodes and not prefills:
+            raise InputError("step is empty: give prefill chunks or decodes")
+        work = self.work(prefills, decodes, decode_context, group_tokens=group_tokens)
+        busy = self.device_time(work)
+        tokens = self._micro_tokens(prefills, decodes)
+        waiting = max(0.0, self.host_floor(tokens, has_prefill=bool(prefills)) - busy.seconds)
+        offset = self.profile.host_step_seconds + (self.profile.mixed_step_seconds if prefills else 0.0)
+        return StepTime(
+            weights=busy.weights,
+            kv=busy.kv,
+            compute=busy.compute,
+            communication=busy.communication,
+            launches=busy.launches,
+            host=waiting + offset,
+            error=ERROR,
+        )
+
+    def compile(
+        self, max_num_seqs: int | None = None, max_num_batched_tokens: int | None = None
+    ) -> TableCost:
+        """The same step times as lists for the simulator, up to the given limits (default: the engine's)."""
+        from hasten.latency.compiling import compile_tables
+
+        limits = self.engine_limits
+        seqs = limits.max_num_seqs if max_num_seqs is None else max_num_seqs
+        tokens = limits.max_num_batched_tokens if max_num_batched_tokens is None else max_num_batched_tokens
+        if seqs < 1 or tokens < 1 or not math.isfinite(seqs + tokens):
+            raise InputError(f"compile for {seqs} sequences and {tokens} tokens: give at least 1 of each")
+        return compile_tables(self, seqs, tokens)

@@ -19,16 +19,16 @@ class AttentionCost:
     """
 
     layers: int
-    window: int  # tokens; UNLIMITED without one
-    dtype: str
-    pair_flops: float
-    past_flops: float
-    seen_bytes: float
-    new_bytes: float
-    decode_pair_flops: float
-    decode_seen_bytes: float
-    decode_new_bytes: float
-    heads_per_kv_head: float
+    window: int = UNLIMITED  # tokens
+    dtype: str = "bf16"
+    pair_flops: float = 0.0
+    past_flops: float = 0.0
+    seen_bytes: float = 0.0
+    new_bytes: float = 0.0
+    decode_pair_flops: float = 0.0
+    decode_seen_bytes: float = 0.0
+    decode_new_bytes: float = 0.0
+    heads_per_kv_head: float = 1.0
 
     def prefill(self, tokens: int, context: int, share: float = 1.0) -> Kernel:
         """A chunk of ``tokens`` behind ``context`` cached ones; ``share`` scales it (micro-batches)."""

@@ -46,14 +46,23 @@ def matches(path: str, entries: tuple[str, ...]) -> bool:
     """Whether a module path is named by an entry of an ignore or target list.
 
     An entry is a run of whole path components (`lm_head`, `model.layers.0`, `self_attn.q_proj`), in which `*`
-    stands for one component, or `re:` and a regular expression matched from the start of the path.
+    stands for any text, or `re:` and a regular expression matched from the start of the path.
     """
     return any(_pattern(entry).search(path) is not None for entry in entries)
+
+
+def pattern_error(entry: str) -> str:
+    """Why an entry can't be matched; empty when it can."""
+    try:
+        _pattern(entry)
+    except re.error as error:
+        return f"not a regular expression ({error})"
+    return "" if entry.strip(".") else "an empty name"
 
 
 @lru_cache(maxsize=4096)
 def _pattern(entry: str) -> re.Pattern[str]:
     if entry.startswith("re:"):
         return re.compile(r"\A(?:" + entry[3:] + ")")
-    parts = [r"[^.]+" if part == "*" else re.escape(part) for part in entry.strip(".").split(".")]
-    return re.compile(r"(?:\A|\.)" + r"\.".join(parts) + r"(?:\.|\Z)")
+    text = re.escape(entry.strip(".")).replace(r"\*", ".*")
+    return re.compile(r"(?:\A|\.)" + text + r"(?:\.|\Z)")

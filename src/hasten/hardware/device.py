@@ -37,7 +37,7 @@ _SECONDS = "seconds, such as 2e-6"
 #: Efficiencies of a device whose file gives none: round figures inside the range of the devices measured.
 _DEFAULTS: Mapping[str, tuple[float, float, float, float]] = {
     # kind: (memory_efficiency, compute_efficiency, kernel_seconds, launch_seconds)
-    "gpu": (0.80, 0.70, 2.0e-6, 5.0e-6),
+    "gpu": (0.80, 0.70, 3.0e-6, 5.0e-6),
     "cpu": (0.70, 0.60, 1.0e-6, 1.0e-6),
 }
 
@@ -62,7 +62,8 @@ class Device:
     network: str | None = None  # scale-out network, per device
     memory_efficiency: float = 0.80  # share of memory_bandwidth that a long read reaches
     compute_efficiency: float = 0.70  # share of the peak that a large matrix product reaches
-    kernel_seconds: float = 2.0e-6  # fixed time per kernel inside a captured graph
+    compute_by_dtype: Mapping[str, float] = field(default_factory=dict, hash=False)  # where it differs
+    kernel_seconds: float = 3.0e-6  # fixed time per kernel inside a captured graph
     launch_seconds: float = 5.0e-6  # time per kernel launched eagerly
     efficiency_origin: str = "default of the device kind"
     price: Price | None = None
@@ -91,6 +92,15 @@ class Device:
             if candidate in self.flops:
                 return self.flops[candidate]
         raise InputError(f"device {self.name}: no FLOP/s for {dtype} or anything wider: add it to [flops]")
+
+    def reached_flops(self, dtype: str) -> float:
+        """FLOP/s that a large matrix product reaches: the peak times the efficiency measured for the dtype.
+
+        A dtype the device lacks runs in a wider one, at that one's efficiency. Raises as `peak_flops` does.
+        """
+        peak = self.peak_flops(dtype)
+        share = self.compute_by_dtype.get(dtype) if dtype in self.flops else None
+        return peak * (self.compute_efficiency if share is None else share)
 
     def native(self, dtype: str) -> bool:
         """Whether the device computes in `dtype` itself rather than in a wider one."""
@@ -171,6 +181,7 @@ def _read(path: Path) -> Device:
         compute_efficiency=efficiency.number(
             "compute", compute_efficiency, low=0.05, high=1.0, wanted=_SHARE
         ),
+        compute_by_dtype=_compute_by_dtype(efficiency),
         kernel_seconds=efficiency.number(
             "kernel_seconds", kernel_seconds, low=0.0, high=1e-3, wanted=_SECONDS
         ),
@@ -187,8 +198,19 @@ def _read(path: Path) -> Device:
     return device
 
 
+def _compute_by_dtype(efficiency: Fields) -> dict[str, float]:
+    table = efficiency.table("compute_by_dtype")
+    shares = {
+        dtype: table.number(dtype, low=0.05, high=1.0, wanted=_SHARE)
+        for dtype in DTYPES
+        if table.holds(dtype)
+    }
+    table.only(DTYPES)
+    return shares
+
+
 def _flops(fields: Fields) -> dict[str, float]:
-    """Dense peaks by dtype; narrower dtypes may not be slower than the ones they replace."""
+    """Dense peaks by dtype."""
     table = fields.table("flops", required=True, example="[flops] and below it bf16 = 1e14")
     peaks = {
         dtype: table.number(dtype, low=1e9, high=1e18, wanted="dense FLOP per second, such as 3.1e14")

@@ -24,12 +24,12 @@ Line = tuple[float, float, float]
 
 AttentionRates = tuple[int, float, float, float, float, float, float, float, float]
 """One kind of attention layer: its window in tokens; in prefill, seconds per query-key pair, cached token
-expanded, key read and query; in decode, seconds per key (arithmetic), key (memory) and query; and the factor on
-decode in mixed steps."""
+expanded, key read and query; in decode, seconds per key (arithmetic), key (memory) and query; and the
+factor on decode in mixed steps."""
 
 
 def causal_pairs(tokens: int, context: int, window: int) -> float:
-    """Query-key pairs of a causal chunk of ``tokens`` behind ``context`` tokens, ``window`` keys per query."""
+    """Query-key pairs of a causal chunk of ``tokens`` behind ``context``, at most ``window`` per query."""
     if context + tokens <= window:
         return tokens * context + tokens * (tokens + 1) * 0.5
     if context >= window:
@@ -185,9 +185,9 @@ class LockstepCost(TableCost):
     A step is priced at three figures: dense layers of the rank with the most tokens (``own``), experts and
     their exchange for the tokens of all ranks (``shared``), and the attention of one rank: in decode-only
     steps the one with the largest context sum, otherwise the slowest. The inherited methods price a step of
-    one rank while the others are idle. ``attention_lines[n]`` and ``decode_own[n]`` split the decode line of
-    one rank into attention and the rest without experts; ``decode_floor[n]`` is the host's time to launch it,
-    and ``decode_offset`` is added to it.
+    one rank while the others are idle. ``attention_lines[n]`` are the pieces of decode attention of one rank,
+    ``decode_own[n]`` the seconds of its other layers without experts and the seconds the host needs to launch
+    them; ``decode_offset`` is added to every decode-only step.
     """
 
     def __init__(
@@ -197,8 +197,7 @@ class LockstepCost(TableCost):
         *,
         own: list[float],
         attention_lines: list[list[Line]],
-        decode_own: list[float],
-        decode_floor: list[float],
+        decode_own: list[tuple[float, float]],
         decode_offset: float = 0.0,
     ) -> None:
         super().__init__(
@@ -216,7 +215,6 @@ class LockstepCost(TableCost):
         self.own = own
         self.attention_lines = attention_lines
         self.decode_own = decode_own
-        self.decode_floor = decode_floor
         self.decode_offset = decode_offset
 
     def lockstep_decode_line(self, ranks: list[tuple[int, int]]) -> tuple[float, float, float, int, int]:
@@ -243,8 +241,9 @@ class LockstepCost(TableCost):
                 steps = min(steps, (lead_sum - context_sum) // (n - lead_n) + 1)
         parts = most if most < self.stages else self.stages
         a, b, limit = piece_at(self.attention_lines[lead_n], lead_sum)
-        a += self.decode_own[most] + self.shared[-(-total // parts)]
-        a, b, limit = floored((a, b, limit), lead_sum, self.decode_floor[most])
+        own, floor = self.decode_own[most]
+        a += own + self.shared[-(-total // parts)]
+        a, b, limit = floored((a, b, limit), lead_sum, floor)
         return (a + self.decode_offset, b, limit, leader, steps)
 
     def lockstep_mixed(self, ranks: list[tuple[list[Chunk], int, int]]) -> float:

@@ -50,8 +50,7 @@ class Compiler:
             self._shared.tolist(),
             own=own.tolist(),
             attention_lines=[self._attention_pieces(n) for n in range(self.max_num_seqs + 1)],
-            decode_own=[self._decode_own(n) for n in range(self.max_num_seqs + 1)],
-            decode_floor=[self._decode_floor(n) for n in range(self.max_num_seqs + 1)],
+            decode_own=[(self._decode_own(n), self._decode_floor(n)) for n in range(self.max_num_seqs + 1)],
             decode_offset=profile.host_step_seconds,
         )
 

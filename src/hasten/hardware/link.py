@@ -18,12 +18,18 @@ class Link:
     name: str
     bandwidth: float
     latency: float
+    efficiency: float = 0.9  # share of the bandwidth that a large collective reaches
     source: str = ""
     unverified: tuple[str, ...] = ()  # keys whose value is an estimate rather than a published figure
 
+    @property
+    def reached_bandwidth(self) -> float:
+        """B/s, one direction, that large collectives reach."""
+        return self.efficiency * self.bandwidth
+
     def transfer_seconds(self, size: float) -> float:
-        """Seconds to move `size` bytes one way: latency + size / bandwidth."""
-        return self.latency + size / self.bandwidth
+        """Seconds to move `size` bytes one way: latency + size / reached bandwidth."""
+        return self.latency + size / self.reached_bandwidth
 
 
 def link_names() -> list[str]:
@@ -54,6 +60,7 @@ def _read(path: Path) -> Link:
             "bandwidth", low=1e7, high=1e14, wanted="bytes per second, one direction", example="64e9"
         ),
         latency=fields.number("latency", low=0.0, high=1.0, wanted="seconds per message", example="10e-6"),
+        efficiency=fields.number("efficiency", 0.9, low=0.05, high=1.0, wanted="a share, up to 1"),
         source=fields.text("source", "not stated"),
         unverified=fields.texts("unverified"),
     )

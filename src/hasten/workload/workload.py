@@ -114,8 +114,7 @@ class Workload:
         """
         from hasten.workload.trace import load
 
-        loaded = load(source, limit=limit, format=format, drop_bad=drop_bad, options=options)
-        return loaded if rate is None else loaded.scaled(rate=rate)
+        return load(source, rate=rate, limit=limit, format=format, drop_bad=drop_bad, options=options)
 
     @classmethod
     def from_records(

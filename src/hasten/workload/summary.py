@@ -1,0 +1,93 @@
+"""What a workload looks like: rate, burstiness, lengths."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hasten.workload.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class LengthSummary:
+    """Token counts of one column: mean, percentiles (linear interpolation, as numpy's) and maximum."""
+
+    mean: float
+    p50: float
+    p90: float
+    p99: float
+    max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Figures of a workload; see the fields for definitions.
+
+    requests            rows
+    duration_s          first to last arrival
+    rate_per_s          (requests - 1) / duration_s
+    gap_cv              standard deviation over mean of the gaps between arrivals (1 = Poisson); nan under two gaps
+    count_dispersion    variance over mean of the requests in each second from the first arrival (1 = Poisson)
+    peak_per_s          most requests in one such second
+    prompt, output      token counts
+    block_hit_share     prompt blocks seen before (infinite cache) over all blocks; nan without blocks
+    follow_up_share     requests that have a parent over all; nan without links
+    dropped             rows of the source left out
+    """
+
+    requests: int
+    duration_s: float
+    rate_per_s: float
+    gap_cv: float
+    count_dispersion: float
+    peak_per_s: int
+    prompt: LengthSummary
+    output: LengthSummary
+    block_hit_share: float
+    follow_up_share: float
+    dropped: int
+    origin: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields for JSON: lengths as `prompt_tokens` and `output_tokens`, nan and inf as None."""
+        flat = asdict(self)
+        flat["prompt_tokens"], flat["output_tokens"] = flat.pop("prompt"), flat.pop("output")
+        return {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in flat.items()
+        }
+
+
+def summarise(workload: Workload) -> Summary:
+    """Figures of a workload."""
+    since = workload.arrival - workload.arrival[0]
+    gaps = np.diff(since)
+    counts = np.bincount(since.astype(np.int64)) if workload.duration < 1e8 else np.array([len(workload)])
+    return Summary(
+        requests=len(workload),
+        duration_s=workload.duration,
+        rate_per_s=workload.rate,
+        gap_cv=float(gaps.std() / gaps.mean()) if workload.duration > 0 and len(gaps) > 1 else math.nan,
+        count_dispersion=float(counts.var() / counts.mean()),
+        peak_per_s=int(counts.max()),
+        prompt=_lengths(workload.prompt_tokens),
+        output=_lengths(workload.output_tokens),
+        block_hit_share=_hit_share(workload),
+        follow_up_share=math.nan if workload.parent is None else float((workload.parent >= 0).mean()),
+        dropped=sum(rows.count for rows in workload.dropped),
+        origin=workload.origin,
+    )
+
+
+def _lengths(tokens: npt.NDArray[np.int32]) -> LengthSummary:
+    p50, p90, p99 = np.percentile(tokens, [50, 90, 99])
+    return LengthSummary(float(tokens.mean()), float(p50), float(p90), float(p99), int(tokens.max()))
+
+
+def _hit_share(workload: Workload) -> float:
+    """Blocks whose id came before over all blocks."""
+    if workload.block_ids is None or not len(workload.block_ids):
+        return math.nan
+    return 1.0 - len(np.unique(workload.block_ids)) / len(workload.block_ids)

@@ -198,7 +198,7 @@ def _family(fields: Fields) -> tuple[str, Callable[[Fields], Body]]:
     for each in named[:1] or [kind]:
         if each in known:
             return each, known[each]
-    supported = ", ".join(sorted(each for each in known if each.endswith(("LM", "Generation"))))
+    supported = ", ".join(sorted(each for each in known if "For" in each))
     if not named and not kind:
         raise fields.fail("architectures", f"is missing: supported are {supported}")
     field, value = ("architectures", named[0]) if named else ("model_type", kind)
@@ -211,8 +211,7 @@ def _families() -> Mapping[str, Callable[[Fields], Body]]:
     found: dict[str, Callable[[Fields], Body]] = {}
     for path in sorted(FAMILIES.glob("[!_]*.py")):
         module = importlib.import_module(f"hasten.models.families.{path.stem}")
-        for key in (*module.ARCHITECTURES, *module.MODEL_TYPES):
-            found[key] = module.read
+        found.update(module.READERS)
     return found
 
 

@@ -48,21 +48,36 @@ def matches(path: str, entries: tuple[str, ...]) -> bool:
     An entry is a run of whole path components (`lm_head`, `model.layers.0`, `self_attn.q_proj`), in which `*`
     stands for any text, or `re:` and a regular expression matched from the start of the path.
     """
-    return any(_pattern(entry).search(path) is not None for entry in entries)
+    names, patterns = _matcher(entries)
+    return not names.isdisjoint(_runs(path)) or any(each.search(path) for each in patterns)
 
 
 def pattern_error(entry: str) -> str:
     """Why an entry can't be matched; empty when it can."""
     try:
-        _pattern(entry)
-    except re.error as error:
+        _matcher((entry,))
+    except (re.error, OverflowError, RecursionError) as error:
         return f"not a regular expression ({error})"
     return "" if entry.strip(".") else "an empty name"
 
 
-@lru_cache(maxsize=4096)
-def _pattern(entry: str) -> re.Pattern[str]:
+@lru_cache(maxsize=64)
+def _matcher(entries: tuple[str, ...]) -> tuple[frozenset[str], list[re.Pattern[str]]]:
+    """Plain names, to be looked up, and expressions for all others."""
+    plain = frozenset(each.strip(".") for each in entries if "*" not in each and not each.startswith("re:"))
+    others = [each for each in entries if "*" in each or each.startswith("re:")]
+    return plain, [re.compile(_expression(each)) for each in others]
+
+
+def _expression(entry: str) -> str:
     if entry.startswith("re:"):
-        return re.compile(r"\A(?:" + entry[3:] + ")")
-    text = re.escape(entry.strip(".")).replace(r"\*", ".*")
-    return re.compile(r"(?:\A|\.)" + text + r"(?:\.|\Z)")
+        return r"\A(?:" + entry[3:] + ")"
+    return r"(?:\A|\.)" + re.escape(entry.strip(".")).replace(r"\*", ".*") + r"(?:\.|\Z)"
+
+
+@lru_cache(maxsize=4096)
+def _runs(path: str) -> frozenset[str]:
+    """Every run of neighbouring components of a path."""
+    parts = path.split(".")
+    ends = range(1, len(parts) + 1)
+    return frozenset(".".join(parts[start:end]) for end in ends for start in range(end))

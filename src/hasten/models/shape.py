@@ -261,9 +261,10 @@ class ModelShape:
             yield f"ep {ep} exceeds the {experts} experts: give {max(experts, 1)} or less"
         for group in self.layers:
             yield from _head_problems(group.attention, tp)
-            width = group.ffn.intermediate
-            if width % tp and not (group.ffn.is_mixture and ep > 1):
-                yield f"tp {tp} does not divide the feed-forward width {width}: choose a divisor of it"
+            whole = 0 if group.ffn.is_mixture and ep > 1 else group.ffn.intermediate
+            for width in (whole, group.ffn.shared_intermediate):
+                if width % tp:
+                    yield f"tp {tp} does not divide the feed-forward width {width}: choose a divisor of it"
 
 
 def _head_problems(attention: Attention, tp: int) -> Iterator[str]:

@@ -31,7 +31,15 @@ def read_quantisation(fields: Fields) -> Quantisation:
 
 def _excluded(fields: Fields) -> tuple[str, ...]:
     names = ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules", "llm_int8_skip_modules")
-    return tuple(entry for name in names for entry in fields.strings(name))
+    return tuple(_own_path(entry) for name in names for entry in fields.strings(name))
+
+
+def _own_path(entry: str) -> str:
+    """An entry as a text-only checkpoint would spell it: multimodal ones nest the language model."""
+    for nested in ("model.language_model.", "language_model.model.", "language_model."):
+        if entry.startswith(nested):
+            return "model." + entry.removeprefix(nested)
+    return entry
 
 
 def _group(fields: Fields, *names: str, default: int) -> int:

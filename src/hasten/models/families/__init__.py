@@ -1,5 +1,5 @@
 """Readers of config.json by model family: one file each, found by listing this folder.
 
-A family file defines `ARCHITECTURES` (values of `architectures[0]`), `MODEL_TYPES` (values of `model_type`,
-used when a file names no architecture) and `read(fields) -> Body`.
+A family file defines `READERS`: for each value of `architectures[0]`, and of `model_type` for files that name no
+architecture, the function that turns the file's fields into a `Body`.
 """

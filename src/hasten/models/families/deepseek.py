@@ -4,9 +4,6 @@ from hasten.models.body import Body, dense, layer_count, top_k
 from hasten.models.fields import MAX_COUNT, Fields
 from hasten.models.layers import Attention, FeedForward, LayerGroup
 
-ARCHITECTURES = ("DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM")
-MODEL_TYPES = ("deepseek_v2", "deepseek_v3", "kimi_k2")
-
 
 def read(fields: Fields) -> Body:
     """The decoder of a DeepSeek configuration (arXiv:2412.19437, section 2)."""
@@ -50,3 +47,8 @@ def _mixture(fields: Fields) -> FeedForward:
         width, experts=experts, top_k=top_k(fields, experts), shared_intermediate=shared * width,
         router_bias=fields.text("topk_method") == "noaux_tc",  # one correction bias per expert
     )  # fmt: skip
+
+
+READERS = dict.fromkeys(
+    ("DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM", "deepseek_v2", "deepseek_v3", "kimi_k2"), read
+)

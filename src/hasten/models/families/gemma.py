@@ -6,9 +6,6 @@ from hasten.models.body import Body, dense, grouped_attention, windows
 from hasten.models.fields import Fields
 from hasten.models.layers import LayerGroup
 
-ARCHITECTURES = ("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration")
-MODEL_TYPES = ("gemma3_text", "gemma3")
-
 # Gemma's files leave out what equals the default of transformers' Gemma3TextConfig
 # (huggingface/transformers, src/transformers/models/gemma3/configuration_gemma3.py).
 DEFAULTS = {
@@ -37,3 +34,8 @@ def read(fields: Fields) -> Body:
         hidden=fields.integer("hidden_size"), vocab=fields.integer("vocab_size"),
         tied=fields.flag("tie_word_embeddings", tied),
     )  # fmt: skip
+
+
+READERS = dict.fromkeys(
+    ("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration", "gemma3_text", "gemma3"), read
+)

@@ -6,9 +6,6 @@ from hasten.models.body import Body, grouped_attention, top_k, windows
 from hasten.models.fields import MAX_COUNT, Fields
 from hasten.models.layers import FeedForward, LayerGroup
 
-ARCHITECTURES = ("GptOssForCausalLM",)
-MODEL_TYPES = ("gpt_oss",)
-
 
 def read(fields: Fields) -> Body:
     """The decoder of a gpt-oss configuration (openai/gpt-oss, gpt_oss/torch/model.py)."""
@@ -27,3 +24,6 @@ def read(fields: Fields) -> Body:
         tied=fields.flag("tie_word_embeddings"),
         harmless=("experts_per_token",),  # repeats num_experts_per_tok
     )  # fmt: skip
+
+
+READERS = dict.fromkeys(("GptOssForCausalLM", "gpt_oss"), read)

@@ -4,9 +4,6 @@ from hasten.models.body import Body, dense, grouped_attention, windows
 from hasten.models.fields import Fields
 from hasten.models.layers import LayerGroup
 
-ARCHITECTURES = ("LlamaForCausalLM",)
-MODEL_TYPES = ("llama",)
-
 
 def read(fields: Fields) -> Body:
     """The decoder of a Llama configuration."""
@@ -19,3 +16,6 @@ def read(fields: Fields) -> Body:
         hidden=fields.integer("hidden_size"), vocab=fields.integer("vocab_size"),
         tied=fields.flag("tie_word_embeddings"),
     )  # fmt: skip
+
+
+READERS = dict.fromkeys(("LlamaForCausalLM", "llama"), read)

@@ -6,15 +6,23 @@ from hasten.models.body import Body, dense, grouped_attention, top_k, window_siz
 from hasten.models.fields import MAX_COUNT, Fields
 from hasten.models.layers import FeedForward, LayerGroup
 
-ARCHITECTURES = ("MistralForCausalLM", "Mistral3ForConditionalGeneration", "MixtralForCausalLM")
-MODEL_TYPES = ("mistral", "mistral3", "mixtral")
 
-
-def read(fields: Fields) -> Body:
-    """The decoder of a Mistral or Mixtral configuration; `sliding_window` holds for all layers."""
+def read_dense(fields: Fields) -> Body:
+    """The decoder of a Mistral configuration."""
     fields = fields.inner("text_config") or fields
+    return _decoder(fields, dense(fields))
+
+
+def read_mixture(fields: Fields) -> Body:
+    """The decoder of a Mixtral configuration: `intermediate_size` is the width of one expert."""
+    experts = fields.integer("num_local_experts", at_most=MAX_COUNT)
+    width = fields.integer("intermediate_size")
+    return _decoder(fields, FeedForward(width, experts=experts, top_k=top_k(fields, experts)))
+
+
+def _decoder(fields: Fields, ffn: FeedForward) -> Body:
+    """A decoder whose `sliding_window`, if any, holds for all layers."""
     attention = grouped_attention(fields)
-    ffn = _experts(fields) if fields.has("num_local_experts") else dense(fields)
     seen = windows(fields, window_size(fields), lambda layer: True)
     return Body(
         fields, [LayerGroup(1, replace(attention, window=window), ffn=ffn) for window in seen],
@@ -23,6 +31,11 @@ def read(fields: Fields) -> Body:
     )  # fmt: skip
 
 
-def _experts(fields: Fields) -> FeedForward:
-    experts = fields.integer("num_local_experts", at_most=MAX_COUNT)
-    return FeedForward(fields.integer("intermediate_size"), experts=experts, top_k=top_k(fields, experts))
+READERS = {
+    "MistralForCausalLM": read_dense,
+    "Mistral3ForConditionalGeneration": read_dense,
+    "MixtralForCausalLM": read_mixture,
+    "mistral": read_dense,
+    "mistral3": read_dense,
+    "mixtral": read_mixture,
+}

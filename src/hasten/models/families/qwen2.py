@@ -1,23 +1,32 @@
 """Qwen 2 and 2.5, dense and mixtures of experts: biases on query, key and value."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from hasten.models.body import Body, dense, grouped_attention, layer_count, top_k, window_size, windows
 from hasten.models.fields import MAX_COUNT, Fields
 from hasten.models.layers import Attention, FeedForward, LayerGroup
 
-ARCHITECTURES = ("Qwen2ForCausalLM", "Qwen2MoeForCausalLM")
-MODEL_TYPES = ("qwen2", "qwen2_moe")
+
+def read_dense(fields: Fields) -> Body:
+    """The decoder of a dense Qwen2 configuration."""
+    return decoder(fields, _attention(fields), [dense(fields)] * layer_count(fields))
 
 
-def read(fields: Fields) -> Body:
-    """The decoder of a Qwen2 configuration."""
-    return decoder(fields, grouped_attention(fields, bias=fields.flag("qkv_bias", True)))
+def read_mixture(fields: Fields) -> Body:
+    """The decoder of a Qwen2-MoE configuration, with a shared expert behind a gate."""
+    if fields.flag("use_sliding_window") and not fields.has("layer_types"):
+        raise fields.fail("use_sliding_window", "is true: say which layers of the mixture in layer_types")
+    return decoder(fields, _attention(fields), mixtures(fields))
 
 
-def decoder(fields: Fields, attention: Attention) -> Body:
-    """A Qwen decoder around the given attention."""
-    parts = zip(_windows(fields), _feed_forwards(fields), strict=True)
+def _attention(fields: Fields) -> Attention:
+    return grouped_attention(fields, bias=fields.flag("qkv_bias", True))
+
+
+def decoder(fields: Fields, attention: Attention, ffns: Sequence[FeedForward]) -> Body:
+    """A Qwen decoder around the given attention and the feed-forward part of each layer."""
+    parts = zip(_windows(fields), ffns, strict=True)
     return Body(
         fields, [LayerGroup(1, replace(attention, window=window), ffn=ffn) for window, ffn in parts],
         hidden=fields.integer("hidden_size"), vocab=fields.integer("vocab_size"),
@@ -30,16 +39,12 @@ def _windows(fields: Fields) -> list[int | None]:
     size = window_size(fields)
     first = fields.integer("max_window_layers", 28, at_least=0)
     used = fields.flag("use_sliding_window")
-    if used and fields.has("num_experts") and not fields.has("layer_types"):
-        raise fields.fail("use_sliding_window", "is true: say which layers of the mixture in layer_types")
     return windows(fields, size if used else None, lambda layer: layer >= first)
 
 
-def _feed_forwards(fields: Fields) -> list[FeedForward]:
-    """The feed-forward part of each layer: with experts, a mixture every `decoder_sparse_step` layers."""
+def mixtures(fields: Fields) -> list[FeedForward]:
+    """The feed-forward part of each layer: a mixture every `decoder_sparse_step` layers."""
     count = layer_count(fields)
-    if not fields.has("num_experts"):
-        return [dense(fields)] * count
     mixture = _mixture(fields)
     step = fields.integer("decoder_sparse_step", 1)
     dense_only = set(fields.integers("mlp_only_layers"))
@@ -58,3 +63,11 @@ def _mixture(fields: Fields) -> FeedForward:
         fields.integer("moe_intermediate_size"), experts=experts, top_k=top_k(fields, experts),
         shared_intermediate=shared, shared_gate=shared > 0,
     )  # fmt: skip
+
+
+READERS = {
+    "Qwen2ForCausalLM": read_dense,
+    "Qwen2MoeForCausalLM": read_mixture,
+    "qwen2": read_dense,
+    "qwen2_moe": read_mixture,
+}

@@ -27,7 +27,16 @@ class Batch:
     `clock` is the scheduler's decode clock after the step; `version` names the group of sequences that decode.
     """
 
-    __slots__ = ("clock", "closing", "decode_context", "num_decodes", "padding", "preempted", "prefills", "version")
+    __slots__ = (
+        "clock",
+        "closing",
+        "decode_context",
+        "num_decodes",
+        "padding",
+        "preempted",
+        "prefills",
+        "version",
+    )
 
     def __init__(
         self, prefills: list[Chunk], num_decodes: int, decode_context: int, clock: int, version: int

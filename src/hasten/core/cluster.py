@@ -95,7 +95,7 @@ class Cluster:
         self.views = [ReplicaView(index, ranks) for index, ranks in enumerate(replicas)]
         self.view = ClusterView(self.views, random("route"), estimates)
         self._length_view: LengthView = _Lengths(self.view, random("length"), truth)
-        self.reads_progress = len(replicas) > 1 and route.reads_progress or self.admit is not None
+        self.reads_progress = (len(replicas) > 1 and route.reads_progress) or self.admit is not None
 
     def place(self, request: Request, now: float) -> int:
         """The index of the replica that serves `request`, or REFUSED."""

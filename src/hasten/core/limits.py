@@ -49,4 +49,6 @@ class Limits:
         if self.admission not in ADMISSIONS:
             raise InputError(f"admission {self.admission!r} is unknown: use one of {', '.join(ADMISSIONS)}")
         if self.preemption not in PREEMPTIONS:
-            raise InputError(f"preemption {self.preemption!r} is unknown: use one of {', '.join(PREEMPTIONS)}")
+            raise InputError(
+                f"preemption {self.preemption!r} is unknown: use one of {', '.join(PREEMPTIONS)}"
+            )

@@ -8,7 +8,6 @@ world through a read-only view, whose `now` is the only time it knows. A new pol
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -16,7 +15,7 @@ from hasten.core.request import Request, Segment
 
 if TYPE_CHECKING:
     from hasten.core.cluster import ClusterView
-    from hasten.core.scheduler import SchedulerView
+    from hasten.core.view import SchedulerView
 
 
 class Stream(Protocol):
@@ -138,6 +137,3 @@ class Estimates(Protocol):
     def decode_seconds(self, num_sequences: int, context: int) -> float:
         """A step that decodes `num_sequences` with `context` tokens in KV together."""
         ...
-
-
-Requests = Sequence[Request]

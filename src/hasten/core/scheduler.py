@@ -168,18 +168,18 @@ class Scheduler:
         return self._steps_that_fit(limit) if limit > 0 else 0
 
     def advance(self, steps: int) -> None:
-        """Schedule and complete `steps` more steps like the last one in flight, which stands for the last of them.
+        """Schedule and complete `steps` more steps like those in flight, which all move on by as many.
 
-        The caller checked `steady_steps`.
+        The caller checked `steady_steps`, and that every batch in flight is such a step.
         """
         grown = self.num_decodes * steps
         self.pool.take(self._blocks_for(steps))
         self.clock += steps
         self.done += steps
         self.context += grown
-        last = self.in_flight[-1]
-        last.clock += steps
-        last.decode_context += grown
+        for batch in self.in_flight:
+            batch.clock += steps
+            batch.decode_context += grown
 
     # ---- books that policies and drivers read -----------------------------------------------------------
 
@@ -246,9 +246,7 @@ class Scheduler:
         self.in_flight.append(batch)
         return batch
 
-    def _running_first(
-        self, prefill: bool, decode: bool
-    ) -> tuple[list[Chunk], int, list[Request] | None]:
+    def _running_first(self, prefill: bool, decode: bool) -> tuple[list[Chunk], int, list[Request] | None]:
         """Give running requests their tokens and blocks, preempting while they do not fit."""
         size = self.limits.block_size
         preempted: list[Request] | None = None
@@ -262,7 +260,9 @@ class Scheduler:
                 if tokens > 0:
                     wants.append((request, tokens))
                     budget -= tokens
-                    need += (request.computed + tokens + size - 1) // size - (request.computed + size - 1) // size
+                    need += (request.computed + tokens + size - 1) // size - (
+                        request.computed + size - 1
+                    ) // size
             if need <= self.pool.free:
                 break
             victim = self._victim()
@@ -413,8 +413,10 @@ class Scheduler:
     def _discount(self, request: Request) -> None:
         """The tokens of `request` in batches still in flight are waste."""
         for batch in self.in_flight:
-            if batch.num_decodes and request.joined < batch.clock and (
-                request.status == DECODING or batch.clock <= request.left
+            if (
+                batch.num_decodes
+                and request.joined < batch.clock
+                and (request.status == DECODING or batch.clock <= request.left)
             ):
                 batch.padding += 1
 

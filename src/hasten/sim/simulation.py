@@ -1,0 +1,132 @@
+"""The event loop in virtual time: arrivals, and turns of replicas. It owns the clock; the core decides."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+
+from hasten.core.cluster import REFUSED, Cluster
+from hasten.core.policy import AdmitPolicy, Estimates, LengthPredictor, RoutePolicy, Stream
+from hasten.core.request import REJECTED, Request
+from hasten.sim.recorder import OK, Recorder
+from hasten.sim.recorder import REJECTED as TURNED_AWAY
+from hasten.sim.replica import Replica
+from hasten.sim.source import Source
+
+Progress = Callable[[int, int], None]
+_PROGRESS_EVERY = 4096
+
+
+def streams(seed: int) -> Callable[[str], Stream]:
+    """One random stream per role, so that a new random policy moves nobody else's numbers."""
+    return lambda role: random.Random(f"{seed}/{role}")
+
+
+class Simulation:
+    """Replicas behind a router, fed by a source, until every request has ended."""
+
+    def __init__(
+        self,
+        source: Source,
+        replicas: Sequence[Replica],
+        recorder: Recorder,
+        truth: dict[int, int],
+        *,
+        route: RoutePolicy,
+        admit: AdmitPolicy | None = None,
+        length: LengthPredictor | None = None,
+        estimates: Estimates | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.source = source
+        self.replicas = list(replicas)
+        self.recorder = recorder
+        self.truth = truth
+        self.now = 0.0
+        self.cluster = Cluster(
+            [replica.ranks for replica in self.replicas],
+            route,
+            random=streams(seed),
+            admit=admit,
+            length=length,
+            truth=lambda request: truth[request.id],
+            estimates=estimates,
+        )
+        self._ended = 0
+
+    def run(self, progress: Progress | None = None) -> None:
+        """Play everything. `progress(ended, total)` is called now and then.
+
+        Raises RuntimeError if requests wait for ever: a policy that never admits them.
+        """
+        source = self.source
+        replicas = self.replicas
+        times = [replica.next_time for replica in replicas]
+        events = 0
+        while True:
+            turn = min(times)
+            arrival = source.next_time
+            if arrival <= turn:
+                if arrival == math.inf:
+                    break
+                self._arrive(arrival, times)
+            else:
+                index = times.index(turn)
+                replica = replicas[index]
+                finished = replica.turn()
+                times[index] = replica.next_time
+                if finished:
+                    self._finish(finished, index, turn)
+                if replica.turned_away:
+                    self._turn_away(replica, turn)
+            events += 1
+            if progress is not None and events % _PROGRESS_EVERY == 0:
+                progress(self._ended, source.total)
+        self.now = max((replica.now for replica in replicas), default=0.0)
+        if self.truth:
+            raise RuntimeError(
+                f"{len(self.truth)} requests wait for ever (first: {min(self.truth)}): the scheduling policy never "
+                "admits them"
+            )
+
+    def _arrive(self, now: float, times: list[float]) -> None:
+        """The next request comes in at `now` (s)."""
+        source = self.source
+        request = source.pop()
+        self.truth[request.id] = source.output_tokens
+        cluster = self.cluster
+        if cluster.reads_progress:
+            for index, replica in enumerate(self.replicas):
+                replica.catch_up(now)
+                times[index] = replica.next_time
+        index = cluster.place(request, now)
+        if index == REFUSED:
+            self._reject(request, REFUSED, now)
+            return
+        replica = self.replicas[index]
+        replica.deliver(request, now)
+        times[index] = replica.next_time
+
+    def _finish(self, finished: list[Request], index: int, now: float) -> None:
+        recorder = self.recorder
+        for request in finished:
+            request.finish = now
+            output = min(self.truth.pop(request.id), request.max_tokens)
+            recorder.request(request, output, index, OK)
+            self.cluster.ended(request, index, output)
+            self.source.ended(request, now)
+        self._ended += len(finished)
+
+    def _turn_away(self, replica: Replica, now: float) -> None:
+        for request in replica.turned_away:
+            self.cluster.ended(request, replica.index, 0)
+            self._reject(request, replica.index, now)
+        replica.turned_away.clear()
+
+    def _reject(self, request: Request, index: int, now: float) -> None:
+        request.status = REJECTED
+        del self.truth[request.id]
+        self.recorder.request(request, 0, index, TURNED_AWAY)
+        self.source.ended(request, now)
+        self._ended += 1

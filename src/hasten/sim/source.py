@@ -1,0 +1,177 @@
+"""Where requests come from, in virtual time: a fixed schedule, conversations, or users who wait for answers."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from typing import TYPE_CHECKING
+
+from hasten.core.request import SLO, Request
+
+if TYPE_CHECKING:
+    from hasten.workload.columns import Ints
+    from hasten.workload.workload import Workload
+
+NO_CAP = 1 << 40
+
+
+class Rows:
+    """Rows [start, stop) of a workload as plain lists, and the requests made of them."""
+
+    def __init__(
+        self, work: Workload, slo: SLO | None = None, start: int = 0, stop: int | None = None
+    ) -> None:
+        part = slice(start, stop)
+        self.start = start
+        self.arrival: list[float] = work.arrival[part].tolist()
+        self.prompt: list[int] = work.prompt_tokens[part].tolist()
+        self.output: list[int] = work.output_tokens[part].tolist()
+        self.caps = _listed(work.max_tokens, part)
+        self.priority = _listed(work.priority, part)
+        self.session = _listed(work.session, part)
+        self.blocks = work.block_ids is not None
+        self.block_tokens = work.block_tokens
+        self.slo = slo
+        self._work = work
+
+    def request(self, at: int, arrival: float) -> Request:
+        """The request of the row at position `at`, sent at `arrival` (s)."""
+        cap = NO_CAP if self.caps is None else self.caps[at]
+        made = Request(self.start + at, arrival, self.prompt[at], cap if cap > 0 else NO_CAP, slo=self.slo)
+        if self.blocks:
+            made.block_ids = self._work.blocks_of(self.start + at)
+            made.block_tokens = self.block_tokens
+        if self.priority is not None:
+            made.priority = self.priority[at]
+        if self.session is not None:
+            made.session = self.session[at]
+        return made
+
+
+def _listed(column: Ints | None, part: slice) -> list[int] | None:
+    return None if column is None else [int(value) for value in column[part]]
+
+
+class Source:
+    """Hands out requests in the order of their arrival. `next_time` (s) is when the next one comes.
+
+    `output_tokens` is the true length of the answer to the request that `pop` returned last.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.next_time = math.inf
+        self.output_tokens = 0
+
+    def pop(self) -> Request:
+        """The request that arrives at `next_time`."""
+        raise NotImplementedError
+
+    def ended(self, request: Request, now: float) -> None:
+        """`request` finished or was turned away at `now` (s)."""
+
+
+class Schedule(Source):
+    """Open loop: every request arrives at its recorded time, whatever happened to the others.
+
+    Rows become lists a piece at a time, so that a million of them need little memory.
+    """
+
+    PIECE = 16384
+
+    def __init__(self, work: Workload, slo: SLO | None = None) -> None:
+        super().__init__(len(work))
+        self._work = work
+        self._slo = slo
+        self._load(0)
+
+    def _load(self, start: int) -> None:
+        stop = min(start + self.PIECE, self.total)
+        self._rows = Rows(self._work, self._slo, start, stop)
+        self._at = 0
+        self.next_time = self._rows.arrival[0]
+
+    def pop(self) -> Request:
+        """The request of the next row."""
+        rows = self._rows
+        at = self._at
+        made = rows.request(at, self.next_time)
+        self.output_tokens = rows.output[at]
+        at += 1
+        self._at = at
+        if at < len(rows.arrival):
+            self.next_time = rows.arrival[at]
+        elif rows.start + at < self.total:
+            self._load(rows.start + at)
+        else:
+            self.next_time = math.inf
+        return made
+
+
+class Waits(Source):
+    """Closed loops: what comes next depends on what ended. Rows that are due stand in a heap."""
+
+    def __init__(self, work: Workload, slo: SLO | None = None) -> None:
+        super().__init__(len(work))
+        self._rows = Rows(work, slo)
+        self._due: list[tuple[float, int]] = []
+
+    def pop(self) -> Request:
+        """The request that is due first."""
+        due, row = heapq.heappop(self._due)
+        self._refresh()
+        self.output_tokens = self._rows.output[row]
+        return self._rows.request(row, due)
+
+    def _refresh(self) -> None:
+        self.next_time = self._due[0][0] if self._due else math.inf
+
+
+class Conversations(Waits):
+    """Turns wait for their parents: a row with a parent arrives its thinking time after the parent ended."""
+
+    def __init__(self, work: Workload, slo: SLO | None = None) -> None:
+        super().__init__(work, slo)
+        self._replies: dict[int, list[int]] = {}
+        parents = [] if work.parent is None else work.parent.tolist()
+        self._think: list[float] = [] if work.think_s is None else work.think_s.tolist()
+        for row, parent in enumerate(parents):
+            if parent < 0:
+                self._due.append((self._rows.arrival[row], row))
+            else:
+                self._replies.setdefault(parent, []).append(row)
+        heapq.heapify(self._due)
+        self._refresh()
+
+    def ended(self, request: Request, now: float) -> None:
+        """Start the replies' thinking times."""
+        for reply in self._replies.pop(request.id, ()):
+            heapq.heappush(self._due, (now + self._think[reply], reply))
+        self._refresh()
+
+
+class Users(Waits):
+    """Closed loop: `concurrency` users take the rows in turn and think `think` s between answer and request."""
+
+    def __init__(self, work: Workload, concurrency: int, think: float, slo: SLO | None = None) -> None:
+        super().__init__(work, slo)
+        self._think = think
+        self._row = min(concurrency, self.total)
+        self._due = [(0.0, row) for row in range(self._row)]
+        self._refresh()
+
+    def ended(self, request: Request, now: float) -> None:
+        """The user who got the answer takes the next row."""
+        if self._row < self.total:
+            heapq.heappush(self._due, (now + self._think, self._row))
+            self._row += 1
+            self._refresh()
+
+
+def source_of(work: Workload, slo: SLO | None = None) -> Source:
+    """The way `work` wants to be replayed: closed loop, conversations, or by the clock."""
+    if work.closed_loop is not None:
+        return Users(work, work.closed_loop.concurrency, work.closed_loop.think_s, slo)
+    if work.think_s is not None and work.parent is not None:
+        return Conversations(work, slo)
+    return Schedule(work, slo)

@@ -101,8 +101,7 @@ class AnalyticalModel:
     def flop_seconds(self, dtype: str) -> float:
         """Seconds per FLOP that a large kernel reaches with operands of ``dtype``."""
         if dtype not in self._flop_seconds:
-            reached = self.device.compute_efficiency * self.device.peak_flops(dtype)
-            self._flop_seconds[dtype] = 1.0 / reached
+            self._flop_seconds[dtype] = 1.0 / self.device.reached_flops(dtype)
         return self._flop_seconds[dtype]
 
     @cached_property
@@ -117,8 +116,8 @@ class AnalyticalModel:
         return self._links[span]
 
     def _kernel_time(self, kernel: Kernel) -> StepTime:
-        fixed = kernel.launches * self.device.kernel_seconds
-        arithmetic = kernel.flops * self.flop_seconds(kernel.dtype)
+        fixed = kernel.launches * kernel.fixed * self.device.kernel_seconds
+        arithmetic = kernel.flops * self.flop_seconds(kernel.dtype) / kernel.compute_share
         memory = kernel.bytes * self.byte_seconds
         if arithmetic >= memory:
             return StepTime(launches=fixed, compute=kernel.slowdown * arithmetic)

@@ -47,10 +47,10 @@ def message_seconds(message: Message | MessageRate, link: Link, size: Any, small
     """
     devices = message.devices
     if message.kind == "send":
-        return link.latency + size / link.bandwidth
+        return link.latency + size / link.reached_bandwidth
     share = (devices - 1) / devices
     if message.kind != "all_reduce":
-        return link.latency + share * size / link.bandwidth
-    one_shot = link.latency + (devices - 1) * size / link.bandwidth
-    two_shot = 2 * link.latency + 2 * share * size / link.bandwidth
+        return link.latency + share * size / link.reached_bandwidth
+    one_shot = link.latency + (devices - 1) * size / link.reached_bandwidth
+    two_shot = 2 * link.latency + 2 * share * size / link.reached_bandwidth
     return smaller(one_shot, two_shot)

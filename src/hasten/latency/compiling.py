@@ -6,6 +6,7 @@ import math
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from hasten.latency.attention import ATTENTION_COMPUTE_SHARE, ATTENTION_FIXED
 from hasten.latency.collectives import message_seconds
 from hasten.latency.compiled import UNLIMITED, AttentionRates, Line, LockstepCost, TableCost
 
@@ -65,10 +66,11 @@ class Compiler:
         total = np.zeros(most + 1)
         for operator in model.forward.operators:
             if operator.unit == unit:
-                arithmetic = operator.flops * model.flop_seconds(operator.dtype) * units
+                per_flop = model.flop_seconds(operator.dtype) / operator.compute_share
+                arithmetic = operator.flops * per_flop * units
                 moved = operator.weights_read(units) + operator.activation_bytes * units
                 total += np.maximum(arithmetic, moved * model.byte_seconds)
-                total += operator.launches * model.device.kernel_seconds
+                total += operator.launches * operator.fixed * model.device.kernel_seconds
         for message in model.forward.messages:
             if message.unit == unit:
                 link = model.link(message)
@@ -80,8 +82,8 @@ class Compiler:
         """Seconds of this rank's dense layers on t tokens, with the fixed time of attention kernels."""
         sizes = self.model.engine_limits.graph_sizes
         most = max(self.max_tokens, sizes[-1] if sizes else 0)
-        fixed = self.model.forward.attention_launches * self.model.device.kernel_seconds
-        return self._seconds("token", most) + fixed
+        fixed = self.model.forward.attention_launches * ATTENTION_FIXED
+        return self._seconds("token", most) + fixed * self.model.device.kernel_seconds
 
     @cached_property
     def _mixed_own(self) -> Any:
@@ -142,7 +144,7 @@ class Compiler:
         per_byte = self.model.byte_seconds
         found = []
         for each in self.model.forward.attentions:
-            per_flop = self.model.flop_seconds(each.dtype)
+            per_flop = self.model.flop_seconds(each.dtype) / ATTENTION_COMPUTE_SHARE
             found.append(
                 (
                     each.window,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hasten.latency.attention import AttentionCost, attention_cost
+from hasten.latency.attention import ATTENTION_FIXED, AttentionCost, attention_cost
 from hasten.latency.operators import MessageRate, Operator, Operators
 from hasten.latency.parallelism import Parallelism
 from hasten.latency.work import Kernel, Work
@@ -73,7 +73,7 @@ class ForwardPass:
         }
         share = 1.0 / parts
         kernels = [operator.kernel(units[operator.unit]) for operator in self.operators]
-        kernels.append(Kernel(name="attention", launches=self.attention_launches))
+        kernels.append(Kernel(name="attention", launches=self.attention_launches, fixed=ATTENTION_FIXED))
         for attention in self.attentions:
             kernels += [attention.prefill(new, context, share) for new, context in prefills]
             if decodes:

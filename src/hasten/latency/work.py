@@ -12,11 +12,15 @@ Collective = Literal["all_reduce", "all_gather", "reduce_scatter", "send"]
 class Kernel:
     """Equal kernels of one step, summed over ``launches``: FLOPs in ``dtype`` and bytes by what is read.
 
+    ``fixed`` is the fixed time of one launch in units of the device's ``kernel_seconds``; ``compute_share``
+    is the FLOP/s the kernel reaches when large, as a share of what a large matrix product reaches;
     ``slowdown`` multiplies the time of everything but the fixed part (mixed-batch attention).
     """
 
     name: str
     launches: int = 1
+    fixed: float = 1.0
+    compute_share: float = 1.0
     dtype: str = "bf16"
     flops: float = 0.0
     weight_bytes: float = 0.0

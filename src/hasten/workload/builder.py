@@ -47,6 +47,8 @@ class Builder:
         cap = -1 if row.max_tokens is None else tokens("max_tokens", row.max_tokens)
         if not -(2**31) <= row.priority < 2**31:
             raise BadRow("is outside 32 bits", field="priority", value=row.priority)
+        blocks = array("q", row.block_ids)
+        session = -1 if row.session is None else self._sessions.setdefault(row.session, len(self._sessions))
         place = len(self._arrival)
         if row.turn_id is not None:
             if row.turn_id in self._turns:
@@ -55,11 +57,9 @@ class Builder:
         self._arrival.append(arrival)
         self._prompt.append(prompt)
         self._output.append(output)
-        self._blocks.extend(row.block_ids)
+        self._blocks.extend(blocks)
         self._block_ends.append(len(self._blocks))
-        self._session.append(
-            -1 if row.session is None else self._sessions.setdefault(row.session, len(self._sessions))
-        )
+        self._session.append(session)
         if row.parent_id is not None:
             self._num_links += 1
             self._parents.extend(

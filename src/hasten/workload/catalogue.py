@@ -97,7 +97,7 @@ def _all_readers() -> list[Reader]:
     from importlib.metadata import entry_points  # 15 ms, which a shipped sample need not pay
 
     points = entry_points(group=ENTRY_POINTS)
-    readers.extend(_checked(point.load(), f"entry point {point.value}") for point in points)
+    readers.extend(_checked(_loaded(point), f"entry point {point.value}") for point in points)
     places: dict[str, str] = {}
     for reader in readers:
         if reader.name in places:
@@ -106,6 +106,16 @@ def _all_readers() -> list[Reader]:
             )
         places[reader.name] = reader.place
     return readers
+
+
+def _loaded(point: Any) -> Any:
+    try:
+        return point.load()
+    except Exception as error:
+        problem = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(
+            f"entry point {point.name} = {point.value} can't be loaded ({problem}): mend or uninstall the package"
+        ) from error
 
 
 def _module_from(file: Path) -> ModuleType:

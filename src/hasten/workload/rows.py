@@ -61,7 +61,7 @@ def whole(field: str, value: Any) -> int:
     """A whole number from an int, a whole float or their text; raises BadRow for anything else."""
     if type(value) is int:
         return value
-    if isinstance(value, str):
+    if isinstance(value, str) and "_" not in value:  # Python's 1_000 is no number in a data file
         try:
             return int(value)
         except ValueError:
@@ -76,7 +76,8 @@ def real(field: str, value: Any) -> float:
     """A finite number from a number or its text; raises BadRow for anything else."""
     if value is None or value == "":
         raise BadRow("is missing", field=field, value=value)
-    if isinstance(value, bool) or not isinstance(value, numbers.Real | str):
+    is_text = isinstance(value, str) and "_" not in value
+    if isinstance(value, bool) or not (is_text or isinstance(value, numbers.Real)):
         raise BadRow("is not a number", field=field, value=value)
     try:
         number = float(value)
@@ -89,7 +90,7 @@ def real(field: str, value: Any) -> float:
 
 def tokens(field: str, value: Any) -> int:
     """A token count from 1 to 10,000,000."""
-    number = whole(field, value)
+    number = value if type(value) is int else whole(field, value)
     if 1 <= number <= MAX_TOKENS:
         return number
     if number < 0:

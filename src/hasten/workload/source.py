@@ -5,9 +5,10 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator, Sequence
+from io import BufferedIOBase
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, NoReturn, Self, cast
+from typing import Any, NoReturn, Self, cast
 
 from hasten.errors import InputError
 from hasten.workload.columns import DroppedRows
@@ -104,23 +105,24 @@ class Source:
 
     # -- reading ---------------------------------------------------------------------------------
 
-    def _open(self) -> IO[bytes]:
+    def _open(self) -> BufferedIOBase:
         try:
             with self.path.open("rb") as raw:
                 is_gzip = raw.read(2) == _GZIP_MAGIC
-            stream = gzip.open(self.path, "rb") if is_gzip else self.path.open("rb")
-            return cast(IO[bytes], stream)
+            stream = gzip.open(self.path, "rb") if is_gzip else self.path.open("rb")  # noqa: SIM115 - closed by whoever reads
+            return cast(BufferedIOBase, stream)
         except OSError as error:
             self.fail(f"can't be opened ({error.strerror or error}): check the path")
 
     def head(self) -> str:
         """The first 64 KiB as text, undecodable bytes replaced. Raises InputError for an empty file."""
+        start = b""
         with self._open() as stream:
             try:
-                start = stream.read(HEAD_BYTES)
+                while len(start) < HEAD_BYTES and (more := stream.read1(HEAD_BYTES - len(start))):
+                    start += more
             except (OSError, EOFError, zlib.error) as error:
-                start = b""
-                if not isinstance(error, EOFError):
+                if not start:
                     self.fail(f"can't be read ({error}): copy it again")
         text = start.decode("utf-8", errors="replace").lstrip("\ufeff")
         if not text.strip() and len(start) < HEAD_BYTES:
@@ -215,6 +217,14 @@ class Source:
                 self.reject(number, bad)
             else:
                 yield number, [None if place is None else cells[place] for place in places]
+
+
+def path_exists(path: str | Path) -> bool:
+    """Whether there is a file or folder of that name; False for text that can't be a path."""
+    try:
+        return str(path) != "" and Path(path).exists()
+    except (OSError, ValueError):  # too long, a null character
+        return False
 
 
 def _not_utf8(raw: bytes, error: UnicodeDecodeError, start: int = 0) -> BadRow:

@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from hasten.workload.workload import Workload
 
+_LONGEST = 3.2e7  # seconds in a year: counts per second stay under 256 MB
+
 
 @dataclass(frozen=True, slots=True)
 class LengthSummary:
@@ -30,7 +32,7 @@ class Summary:
     rate_per_s          (requests - 1) / duration_s
     gap_cv              standard deviation over mean of the gaps between arrivals (1 = Poisson); nan under two gaps
     count_dispersion    variance over mean of the requests in each second from the first arrival (1 = Poisson)
-    peak_per_s          most requests in one such second
+    peak_per_s          most requests in one such second; None (and dispersion nan) over a year
     prompt, output      token counts
     block_hit_share     prompt blocks seen before (infinite cache) over all blocks; nan without blocks
     follow_up_share     requests that have a parent over all; nan without links
@@ -42,7 +44,7 @@ class Summary:
     rate_per_s: float
     gap_cv: float
     count_dispersion: float
-    peak_per_s: int
+    peak_per_s: int | None
     prompt: LengthSummary
     output: LengthSummary
     block_hit_share: float
@@ -64,14 +66,14 @@ def summarise(workload: Workload) -> Summary:
     """Figures of a workload."""
     since = workload.arrival - workload.arrival[0]
     gaps = np.diff(since)
-    counts = np.bincount(since.astype(np.int64)) if workload.duration < 1e8 else np.array([len(workload)])
+    counts = np.bincount(since.astype(np.int64)) if workload.duration < _LONGEST else None
     return Summary(
         requests=len(workload),
         duration_s=workload.duration,
         rate_per_s=workload.rate,
         gap_cv=float(gaps.std() / gaps.mean()) if workload.duration > 0 and len(gaps) > 1 else math.nan,
-        count_dispersion=float(counts.var() / counts.mean()),
-        peak_per_s=int(counts.max()),
+        count_dispersion=math.nan if counts is None else float(counts.var() / counts.mean()),
+        peak_per_s=None if counts is None else int(counts.max()),
         prompt=_lengths(workload.prompt_tokens),
         output=_lengths(workload.output_tokens),
         block_hit_share=_hit_share(workload),

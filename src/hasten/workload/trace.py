@@ -10,8 +10,8 @@ from hasten.errors import InputError
 from hasten.workload import samples
 from hasten.workload.builder import Builder
 from hasten.workload.catalogue import Reader, reader_for
-from hasten.workload.rows import BadRow
-from hasten.workload.source import Source
+from hasten.workload.rows import BadRow, Row
+from hasten.workload.source import Source, path_exists
 from hasten.workload.streams import stream
 from hasten.workload.workload import Workload
 
@@ -29,7 +29,7 @@ def load(
     if limit is not None and limit < 1:
         raise InputError(f"limit = {limit} is below 1: keep at least one request")
     path = Path(source)
-    if not path.exists():
+    if not path_exists(source):
         if str(source) in samples.sample_names():
             return _rated(samples.load_sample(str(source), limit=limit, options=options or {}), rate)
         names = ", ".join(samples.sample_names())
@@ -50,10 +50,16 @@ def load(
 def _read(file: Source, reader: Reader, options: Mapping[str, Any], limit: int | None) -> Workload:
     builder = Builder()
     for row in reader.read(file, **options):
+        if not isinstance(row, Row):
+            file.fail(
+                f"reader {reader.name} yields {type(row).__name__}, not hasten.workload.Row: mend the reader"
+            )
         try:
             builder.add(row)
         except BadRow as error:
             file.reject(row.line, error)
+        except (TypeError, OverflowError) as error:
+            file.reject(row.line, BadRow(f"can't be used ({error})"))
         if limit is not None and len(builder) >= limit:
             break
     if not file.has_times:

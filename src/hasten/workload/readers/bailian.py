@@ -37,6 +37,6 @@ def read(source: Source, *, block_tokens: int = BLOCK_TOKENS) -> Iterator[Row]:
                 prompt,
                 tokens("output_length", row["output_length"]),
                 block_ids=ids,
-                turn_id=row["chat_id"],
-                parent_id=None if parent in (None, -1) else parent,
+                turn_id=str(row["chat_id"]),
+                parent_id=None if parent in (None, -1) else str(parent),
             )

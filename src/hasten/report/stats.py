@@ -1,0 +1,60 @@
+"""What a run counts about its replicas, as plain numbers a driver adds to while it runs (no numpy here)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class ReplicaStats:
+    """Counters of one replica. Times in seconds of the run's clock, KV in blocks of `block_tokens` tokens."""
+
+    num_blocks: int = 0  # KV blocks the replica has
+    block_tokens: int = 16
+    busy_seconds: float = 0.0  # time with a step running
+    steps: int = 0
+    decode_tokens: int = 0  # tokens computed in decode, one per sequence and step
+    prefill_tokens: int = 0  # prompt tokens computed, recomputation after a preemption included
+    cached_tokens: int = 0  # prompt tokens found in the prefix cache instead
+    preemptions: int = 0
+    kv_token_seconds: float = 0.0  # integral over time of the tokens held in KV by running requests
+    kv_peak_blocks: int = 0  # most blocks held at once
+
+    def utilisation(self, seconds: float) -> float:
+        """Share of `seconds` with a step running, 0 to 1; NaN for no time at all."""
+        return _share(self.busy_seconds, seconds)
+
+    def kv_mean_share(self, seconds: float) -> float:
+        """Share of the KV cache in use, averaged over `seconds`, 0 to 1; NaN without a cache or time."""
+        return _share(self.kv_token_seconds, self.num_blocks * self.block_tokens * seconds)
+
+    @property
+    def kv_peak_share(self) -> float:
+        """Largest share of the KV blocks held at once, 0 to 1; NaN without a cache."""
+        return _share(self.kv_peak_blocks, self.num_blocks)
+
+    @property
+    def mean_batch(self) -> float:
+        """Decoding sequences per step, averaged over all steps; NaN without a step."""
+        return _share(self.decode_tokens, self.steps)
+
+
+@dataclass(slots=True)
+class RunStats:
+    """Counters of a run: one entry per replica, the simulated time and the time the simulation took.
+
+    `wall_seconds` differs from run to run and so appears in no result that must be reproducible.
+    """
+
+    replicas: list[ReplicaStats] = field(default_factory=list)
+    simulated_seconds: float = 0.0  # first arrival to last event
+    wall_seconds: float = 0.0
+
+    @property
+    def mean_batch(self) -> float:
+        """Decoding sequences per step, averaged over the steps of all replicas; NaN without a step."""
+        return _share(sum(r.decode_tokens for r in self.replicas), sum(r.steps for r in self.replicas))
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else float("nan")

@@ -22,7 +22,8 @@ class EngineLimits:
     memory_fraction: float = 0.9  # 0: the engine derives it from its reserve
     watermark: float = 0.0  # share of the blocks kept free when a waiting request is admitted
     offline: bool = False
-    graph_sizes: tuple[int, ...] = ()
+    graph_sizes: tuple[int, ...] = ()  # tokens of captured decode steps, rising; empty: no graphs
+    prefill_graph_sizes: tuple[int, ...] = ()  # tokens of captured steps that prefill
     overridden: tuple[str, ...] = ()  # settings that the user gave; the rest are the engine's defaults
 
     def padded(self, num_tokens: int) -> int:

@@ -65,18 +65,23 @@ class EngineProfile:
     preemption: str = one_of("newest", "fewest_generated")
     preempted_blocks_cached: bool = True  # a victim's full blocks stay findable
     # --- graphs
-    graph_ranges: tuple[GraphRange, ...] = ()
+    graph_ranges: tuple[GraphRange, ...] = ()  # sequences in a decode step, or tokens in any step
+    prefill_graph_ranges: tuple[GraphRange, ...] = ()  # steps that prefill, when their graphs are others
     graph_seqs_factor: int = number(0, 0, 1e6)  # ceiling: this many times max_num_seqs; 0: no such ceiling
+    graph_ceiling_captured: bool = False  # the ceiling itself is a captured size too
     graphs_with_prefill: bool = True  # steps that prefill run in (piecewise) graphs too
     # --- memory
     memory_rule: str = one_of("fraction_of_total", "static_fraction", "fraction_of_free")
     memory_fraction: float = number(0.9, 0.0, 1.0)  # static_fraction: 0 means derived from the reserve
     graph_memory_subtracted: bool = False
     null_blocks: int = number(0, 0, 1e6)  # blocks the engine keeps for itself
+    context_bytes: float = number(0.0, 0.0, 1e12)  # gone before an engine reads the free memory
     reserve_bytes: float = number(0.0, 0.0, 1e12)
     reserve_bytes_per_chunk_token: float = number(0.0, 0.0, 1e9)
+    reserve_chunk_tokens_min: int = number(0, 0, 1e9)
     reserve_bytes_per_device: float = number(0.0, 0.0, 1e12)  # times tp x pp
     reserve_bytes_per_graph_sequence: float = number(0.0, 0.0, 1e9)
+    reserve_bytes_per_prefill_graph: float = number(0.0, 0.0, 1e9)
     reserve_floor_bytes: float = number(0.0, 0.0, 1e12)
     reserve_floor_above_bytes: float = number(0.0, 0.0, 1e12)  # floor: only on devices larger than this
     # --- the front end: c0 + c1 x prompt tokens per request, c2 per streamed output
@@ -120,7 +125,11 @@ class EngineProfile:
             chunked=chunked,
         )
         chunk = given.optional_integer("chunk_tokens") or default("chunk_tokens")
-        ceiling = default("max_graph_size")
+        if chunk is not None and chunked:
+            tokens = min(tokens, chunk)
+            seqs = seqs if "max_num_seqs" in given.names else min(seqs, tokens)
+        ceiling = default("max_graph_size")  # a device without a row has no graphs
+        sizes = self.graph_sizes(seqs, tokens, ceiling=ceiling) if ceiling else ()
         return EngineLimits(
             max_num_seqs=seqs,
             max_num_batched_tokens=tokens,
@@ -135,7 +144,8 @@ class EngineProfile:
             memory_fraction=given.share("memory_fraction", self.memory_fraction),
             watermark=given.share("watermark", self.watermark),
             offline=offline,
-            graph_sizes=self.graph_sizes(seqs, tokens, ceiling=ceiling),
+            graph_sizes=sizes,
+            prefill_graph_sizes=self._prefill_graph_sizes(sizes, tokens),
             overridden=given.names,
         )
 
@@ -176,13 +186,22 @@ class EngineProfile:
     def graph_sizes(
         self, max_num_seqs: int, max_num_batched_tokens: int, *, ceiling: int | None = None
     ) -> tuple[int, ...]:
-        """Captured graph sizes in tokens, rising; `ceiling` is the limit the device sets, if it sets one."""
+        """Captured graph sizes in tokens, rising.
+
+        `ceiling` is the largest size on the device at hand, as `limits` finds it; None sets no such bound.
+        """
         bounds = [max_num_batched_tokens]
         if self.graph_seqs_factor:
             bounds.append(self.graph_seqs_factor * max_num_seqs)
         if ceiling is not None:
             bounds.append(ceiling)
-        return sizes_up_to(self.graph_ranges, min(bounds))
+        sizes = sizes_up_to(self.graph_ranges, min(bounds))
+        return (*sizes, min(bounds)) if self.graph_ceiling_captured and sizes[-1:] < (min(bounds),) else sizes
+
+    def _prefill_graph_sizes(self, sizes: tuple[int, ...], tokens: int) -> tuple[int, ...]:
+        if not self.graphs_with_prefill or not sizes:
+            return ()
+        return sizes_up_to(self.prefill_graph_ranges, tokens) or sizes
 
     def padded(self, num_tokens: int, sizes: tuple[int, ...]) -> int:
         """The captured size (of `sizes`) that a step of `num_tokens` is padded to; itself above them all."""
@@ -223,6 +242,7 @@ def read_profile(path: Path) -> EngineProfile:
         "version": table.text("version", example="0.19.0"),
         "defaults": tuple(_rule(row) for row in table.tables("default")),
         "graph_ranges": tuple(_range(row) for row in table.tables("graph_range")),
+        "prefill_graph_ranges": tuple(_range(row) for row in table.tables("prefill_graph_range")),
     }
     for spec in fields(EngineProfile):
         if spec.name not in values:

@@ -129,7 +129,7 @@ def _load_path(path: Path) -> ModelShape:
         name = path.resolve().parent.name
     values = _read_json(path, where)
     extra = path.with_name("hf_quant_config.json")
-    if "quantization_config" not in values and path.name == "config.json" and extra.is_file():
+    if values.get("quantization_config") is None and path.name == "config.json" and extra.is_file():
         return _with_modelopt(values, extra, where=where, name=name)
     return shape_from_config(values, where=where, name=name)
 

@@ -6,7 +6,7 @@ A field that stores some modules differently from the others is refused, as we w
 
 from collections.abc import Callable
 
-from hasten.models.fields import Fields
+from hasten.models.fields import Fields, shorten
 from hasten.models.quantisation import Quantisation, pattern_error
 
 MAX_BITS = 16
@@ -21,11 +21,11 @@ def read_quantisation(fields: Fields) -> Quantisation:
     if not method:
         raise fields.fail("quant_method", f"is missing: supported are {', '.join(METHODS)}")
     if method not in METHODS:
-        raise fields.fail("quant_method", f"is {method!r}: supported are {', '.join(METHODS)}")
+        raise fields.fail("quant_method", f"is {shorten(method)}: supported are {', '.join(METHODS)}")
     found = METHODS[method](fields)
     for entry in found.excluded + found.targets:
         if problem := pattern_error(entry):
-            raise fields.fail("ignore", f"holds {entry!r}: {problem}")
+            raise fields.fail("ignore", f"holds {shorten(entry)}: {problem}")
     return found
 
 
@@ -182,7 +182,9 @@ def _scheme(group: Fields, layout: str) -> Quantisation:
     targets = tuple(group.strings("targets"))
     for target in targets:
         if target != "Linear" and target.isidentifier() and target[0].isupper():
-            raise group.fail("targets", f"holds {target!r}: of module classes only Linear is supported")
+            raise group.fail(
+                "targets", f"holds {shorten(target)}: of module classes only Linear is supported"
+            )
     return Quantisation(
         "compressed-tensors", bits, group_size=size, scale_bits=scale + zero, targets=targets or ("Linear",),
         activation_bits=16 if inputs is None else inputs.integer("num_bits", at_most=MAX_BITS),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hasten.errors import InputError
@@ -220,6 +220,7 @@ def test_bad_separate_quantisation_file(tmp_path: Path) -> None:
     assert str(error.value).startswith(f"{extra}: quantization is missing")
 
 
+no_deadline = settings(deadline=None)  # the machine may be busy
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats() | st.text(max_size=5),
     lambda inner: (
@@ -234,6 +235,7 @@ fields_of_quantisation = (
 methods = st.sampled_from(["awq", "gptq", "fp8", "mxfp4", "compressed-tensors", "modelopt", "bitsandbytes"])
 
 
+@no_deadline
 @given(st.sampled_from(sorted(CONFIGS)), st.data())
 def test_any_value_gives_a_shape_or_one_line(base: str, data: st.DataObject) -> None:
     config = dict(CONFIGS[base])

@@ -3,12 +3,13 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hasten.errors import InputError
 from hasten.models import Attention, FeedForward, LayerGroup, Linear, ModelShape, load_model, model_names
 
+no_deadline = settings(deadline=None)  # the machine may be busy
 powers = st.sampled_from([1, 2, 4, 8, 16])
 
 
@@ -37,12 +38,14 @@ def shapes(draw: st.DrawFn) -> ModelShape:
     )  # fmt: skip
 
 
+@no_deadline
 @given(shapes())
 def test_sixteen_bit_weights_are_two_bytes_a_parameter(model: ModelShape) -> None:
     assert model.weight_bytes == 2 * model.parameters
     assert model.active_parameters <= model.parameters
 
 
+@no_deadline
 @given(shapes(), powers, st.integers(1, 3))
 def test_devices_together_hold_at_least_the_model(model: ModelShape, tp: int, pp: int) -> None:
     pp = min(pp, model.num_layers)
@@ -51,6 +54,7 @@ def test_devices_together_hold_at_least_the_model(model: ModelShape, tp: int, pp
     assert fullest <= model.weight_bytes_per_device(1, pp)
 
 
+@no_deadline
 @given(shapes())
 def test_more_devices_never_hold_more(model: ModelShape) -> None:
     for smaller, larger in itertools.pairwise([1, 2, 4, 8, 16]):
@@ -60,6 +64,7 @@ def test_more_devices_never_hold_more(model: ModelShape) -> None:
             assert model.weight_bytes_per_device(1, 1, larger) <= one
 
 
+@no_deadline
 @given(shapes(), st.integers(1, 8))
 def test_stages_partition_the_layers_in_order(model: ModelShape, pp: int) -> None:
     pp = min(pp, model.num_layers)
@@ -70,6 +75,7 @@ def test_stages_partition_the_layers_in_order(model: ModelShape, pp: int) -> Non
     assert sizes[-1] == min(sizes)  # the last stage holds the head as well
 
 
+@no_deadline
 @given(shapes(), st.integers(0, 200))
 def test_cache_grows_with_context_up_to_the_windows(model: ModelShape, context: int) -> None:
     here, next_one = model.kv_bytes(context), model.kv_bytes(context + 1)
@@ -79,6 +85,7 @@ def test_cache_grows_with_context_up_to_the_windows(model: ModelShape, context: 
         assert here == context * model.kv_bytes_per_token()
 
 
+@no_deadline
 @given(shapes(), powers)
 def test_cache_on_a_device(model: ModelShape, tp: int) -> None:
     part = model.kv_bytes_per_token_per_device(tp)
@@ -86,6 +93,7 @@ def test_cache_on_a_device(model: ModelShape, tp: int) -> None:
     assert part * tp == model.kv_bytes_per_token() * replicas
 
 
+@no_deadline
 @given(shapes())
 def test_linear_flops_are_two_per_active_weight(model: ModelShape) -> None:
     weights = sum(
@@ -97,6 +105,7 @@ def test_linear_flops_are_two_per_active_weight(model: ModelShape) -> None:
     assert model.head_flops_per_token == 2 * model.hidden * model.vocab
 
 
+@no_deadline
 @given(st.integers(1, 64), st.integers(1, 64), powers, st.sampled_from(["column", "row"]))
 def test_shards_cover_the_matrix(n_in: int, n_out: int, tp: int, shard: str) -> None:
     linear = Linear("any", n_in, n_out, shard="column" if shard == "column" else "row")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hasten.models import ModelShape, load_model, shape_from_config
@@ -202,9 +202,11 @@ def test_entries_of_ignore_lists(entry: str, hit: bool) -> None:
     assert matches("model.layers.1.mlp.down_proj", (entry,)) is hit
 
 
+no_deadline = settings(deadline=None)  # the machine may be busy
 components = st.lists(st.sampled_from(["model", "layers", "mlp", "0", "1", "x"]), min_size=1, max_size=5)
 
 
+@no_deadline
 @given(components, components)
 def test_plain_entries_match_whole_runs_of_components(path: list[str], entry: list[str]) -> None:
     size = len(entry)

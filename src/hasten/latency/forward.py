@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from hasten.latency.attention import ATTENTION_FIXED, AttentionCost, attention_cost
 from hasten.latency.operators import MessageRate, Operator, Operators
@@ -83,6 +84,7 @@ class ForwardPass:
         return Work(tuple(kernels), messages)
 
 
+@lru_cache(maxsize=256)
 def forward_pass(
     model: ModelShape, parallelism: Parallelism, *, kv_dtype_bytes: float | None = None
 ) -> ForwardPass:

@@ -27,7 +27,10 @@ ACTIVATION_BYTES = 2
 """Bytes of one activation: engines compute in 16 bits between operators, whatever the weights are stored in."""
 
 TERM_ERROR = 0.25
-"""Relative uncertainty of the estimated terms: the spread of four start-up logs around the estimate."""
+"""Relative uncertainty of the estimated terms, which five start-up logs of an 8B model met within 10 %."""
+
+LEAST_ERROR = 0.01
+"""Relative uncertainty of a computed capacity at best: drivers differ in the memory they report by as much."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +108,13 @@ def kv_capacity(
     lines = [_line(term.label, term.size) for term in terms]
     lines.append(_line("= KV cache", size))
     return _capacity(
-        inputs, num_blocks, per_token, lines=lines, size=size, origin="analytical", error=doubt / size
+        inputs,
+        num_blocks,
+        per_token,
+        lines=lines,
+        size=size,
+        origin="analytical",
+        error=max(LEAST_ERROR, doubt / size),
     )
 
 
@@ -179,19 +188,19 @@ def _static_fraction(inputs: _Inputs) -> list[_Term]:
     fraction = inputs.limits.memory_fraction or static_fraction(
         inputs.device, inputs.parallelism, profile, inputs.limits
     )
-    free = inputs.device.memory_bytes - profile.context_bytes
-    label = f"{fraction:g} of {_memory(inputs.device)} less {_gib(profile.context_bytes)} of context"
-    # The rest of the memory is for activations and graphs: estimated by the engine itself, so no doubt of ours.
-    return [_Term(label, free * fraction), inputs.weights]
+    # What the fraction leaves is for activations and graphs, so they are no terms of ours.
+    return [
+        _Term(f"{fraction:g} of {_memory(inputs.device)}", inputs.device.memory_bytes * fraction),
+        _Term(f"- {fraction:g} of the driver's context, estimated", -profile.context_bytes * fraction, True),
+        inputs.weights,
+    ]
 
 
 def _fraction_of_free(inputs: _Inputs) -> list[_Term]:
     fraction = inputs.limits.memory_fraction
     terms = [
-        _Term(
-            f"{_memory(inputs.device)} less {_gib(inputs.profile.context_bytes)} of context",
-            inputs.device.memory_bytes - inputs.profile.context_bytes,
-        ),
+        _Term(_memory(inputs.device), inputs.device.memory_bytes),
+        _Term("- the driver's context, estimated", -inputs.profile.context_bytes, is_estimate=True),
         inputs.weights,
         *_peak_terms(inputs),
     ]

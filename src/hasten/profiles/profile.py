@@ -74,6 +74,9 @@ class EngineProfile:
     memory_rule: str = one_of("fraction_of_total", "static_fraction", "fraction_of_free")
     memory_fraction: float = number(0.9, 0.0, 1.0)  # static_fraction: 0 means derived from the reserve
     graph_memory_subtracted: bool = False
+    graph_bytes_per_size: float = number(0.0, 0.0, 1e10)  # estimate per captured size
+    activation_bytes_per_logit: float = number(15.0, 0.0, 1e3)  # sampler's peak per sequence and word
+    overhead_bytes: float = number(0.75e9, 0.0, 1e12)  # libraries and workspaces, in use after a dummy step
     null_blocks: int = number(0, 0, 1e6)  # blocks the engine keeps for itself
     context_bytes: float = number(0.0, 0.0, 1e12)  # gone before an engine reads the free memory
     reserve_bytes: float = number(0.0, 0.0, 1e12)

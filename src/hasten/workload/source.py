@@ -164,8 +164,9 @@ class Source:
 
     def json_document(self) -> Any:
         """The whole file as one JSON value. Raises InputError naming the line where it stops being JSON."""
+        text = self.text()
         try:
-            return json.loads(self.text())
+            return json.loads(text)
         except json.JSONDecodeError as error:
             self.fail(
                 f"is not valid JSON ({error.msg} at column {error.colno}): mend or copy it again",

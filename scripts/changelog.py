@@ -76,7 +76,8 @@ def release(root: Path, version: str, date: str) -> str:
         raise ValueError(f"CHANGELOG.md already holds {version}")
     head, tail = text.split(MARKER, 1)
     body = render(fragments, version, date)
-    changelog.write_text(f"{head}{MARKER}\n\n{body}\n{tail.rstrip()}\n".rstrip() + "\n", encoding="utf-8")
+    sections = [f"{head}{MARKER}", body, tail.strip()]
+    changelog.write_text("\n\n".join(filter(None, sections)) + "\n", encoding="utf-8")
     for fragment in fragments:
         (folder / f"{fragment.issue}-{fragment.slug}.{fragment.kind}.md").unlink()
     return body

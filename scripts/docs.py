@@ -238,7 +238,7 @@ def run_python(block: Block, page: types.ModuleType) -> str:
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):
-            exec(compile(block.text, name, "exec"), page.__dict__)
+            exec(compile(block.text, name, "exec", dont_inherit=True), page.__dict__)
     except (Exception, SystemExit):
         raise PageError(block.line, "python block fails\n" + traceback.format_exc(limit=-4)) from None
     return printed.getvalue()

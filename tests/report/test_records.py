@@ -2,6 +2,7 @@
 
 import csv
 import math
+import sys
 from array import array
 from pathlib import Path
 
@@ -138,7 +139,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(
 def test_parquet_without_pyarrow_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(InputError, match=r"Parquet needs pyarrow: pip install 'hasten\[report\]'"):
         files.save_requests(three(), tmp_path / "requests.parquet")
     assert list(tmp_path.iterdir()) == []

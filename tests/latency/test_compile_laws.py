@@ -14,7 +14,7 @@ from hasten.errors import InputError
 from hasten.hardware import load_device
 from hasten.latency import AnalyticalModel, LockstepCost, Parallelism, TableCost
 from hasten.models import load_model
-from hasten.profiles import load_profile
+from hasten.profiles import GraphRange, load_profile
 
 SEQUENCES, TOKENS = 300, 4096
 EAGER = {"graph_ranges": ()}
@@ -25,7 +25,12 @@ CASES = [
     ("llama-3.1-8b", "rtx-4090", Parallelism(2), {}),
     ("llama-3.1-8b", "a100-sxm-80g", Parallelism(2, 3), OFFSETS),
     ("llama-3.2-1b", "h100-sxm", Parallelism(4), EAGER),
-    ("llama-3.2-1b", "h200-sxm", Parallelism(), {"graphs_with_prefill": False}),
+    (
+        "llama-3.2-1b",
+        "h200-sxm",
+        Parallelism(),
+        {"prefill_graph_ranges": (GraphRange(first=100, last=900, step=400),)},
+    ),
     ("gemma-3-12b", "l40s", Parallelism(), {}),
     ("gpt-oss-20b", "h100-sxm", Parallelism(), EAGER),
     ("deepseek-v2-lite", "a100-sxm-80g", Parallelism(), {}),

@@ -17,10 +17,14 @@ PARTS = ("weights", "kv", "compute", "communication", "launches", "host")
 BUILT_IN = [(model, device) for model in model_names() for device in device_names()]
 
 
+shape = cache(load_model)
+device_named = cache(load_device)
+
+
 @cache
 def analytical(model, device, tp=1, **settings):
     return AnalyticalModel(
-        load_model(model), load_device(device), Parallelism(tp), load_profile("vllm-0.19"), **settings
+        shape(model), device_named(device), Parallelism(tp), load_profile("vllm-0.19"), **settings
     )
 
 
@@ -38,10 +42,10 @@ def test_one_sequence_decodes_no_faster_than_its_bytes_can_be_read(device):
     for name in model_names():
         model = analytical(name, device)
         never_beats_the_data_sheet(model, {"decodes": 1, "decode_context": 2047})
-        shape = model.model
-        if not shape.is_mixture:
-            gathered = 0 if shape.tied_embeddings else shape.embedding_parameters * shape.dtype_bytes
-            read = shape.weight_bytes - gathered - 3e-4 * shape.weight_bytes + shape.kv_bytes(2048)
+        held = model.model
+        if not held.is_mixture:
+            gathered = 0 if held.tied_embeddings else held.embedding_parameters * held.dtype_bytes
+            read = (1 - 3e-4) * held.weight_bytes - gathered + held.kv_bytes(2048)
             seconds = model.step_time((), 1, 2047).seconds
             assert seconds >= read / model.device.memory_bandwidth
 
@@ -131,8 +135,9 @@ def test_graphs_pad_decode_batches_and_prefills_up_to_the_largest():
     model = analytical("llama-3.1-8b", "h100-sxm")
     assert [model.padded_tokens(n, has_prefill=False) for n in (1, 3, 9, 512, 513)] == [1, 4, 16, 512, 513]
     assert model.work((), 9, 0).flops == pytest.approx(model.work((), 16, 0).flops, rel=0.07)
-    own = replace(load_profile("vllm-0.19"), graphs_with_prefill=False)
-    assert replace(model, profile=own).padded_tokens(9, has_prefill=True) == 9
+    apart = replace(model, limits=replace(model.engine_limits, prefill_graph_sizes=(64, 128)))
+    assert [apart.padded_tokens(n, has_prefill=True) for n in (9, 65, 129)] == [64, 128, 129]
+    assert apart.padded_tokens(9, has_prefill=False) == 16
 
 
 def test_without_a_graph_the_host_s_launches_bound_a_small_step():

@@ -11,6 +11,7 @@ dequantising.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -149,9 +150,14 @@ class AnalyticalModel:
 
     def padded_tokens(self, tokens: int, *, has_prefill: bool) -> int:
         """Tokens the dense layers run on: the next captured graph size, or ``tokens`` without a graph."""
-        if has_prefill and not self.profile.graphs_with_prefill:
-            return tokens
-        return self.engine_limits.padded(tokens)
+        sizes = self.graph_sizes(has_prefill=has_prefill)
+        place = bisect_left(sizes, tokens)
+        return sizes[place] if place < len(sizes) else tokens
+
+    def graph_sizes(self, *, has_prefill: bool) -> tuple[int, ...]:
+        """Captured sizes in tokens, rising, of steps with or without a prefill; empty without graphs."""
+        limits = self.engine_limits
+        return limits.prefill_graph_sizes if has_prefill else limits.graph_sizes
 
     def host_floor(self, tokens: int, *, has_prefill: bool) -> float:
         """Seconds the host needs to launch a step of ``tokens`` (per micro-batch) on all stages.
@@ -159,13 +165,12 @@ class AnalyticalModel:
         A uniform decode batch up to max_num_seqs is one graph; other steps that fit a graph launch attention
         eagerly between graph pieces; larger ones launch everything. The head and sampler are always launched.
         """
-        size = self.padded_tokens(tokens, has_prefill=has_prefill)
+        sizes = self.graph_sizes(has_prefill=has_prefill)
         pieces = self.forward.launches
-        if self.engine_limits.has_graph(tokens) and not (
-            has_prefill and not self.profile.graphs_with_prefill
-        ):
+        if sizes and tokens <= sizes[-1]:
             pieces = 1 + self.forward.row_launches
-            if has_prefill or size > self.engine_limits.max_num_seqs:
+            padded = self.padded_tokens(tokens, has_prefill=has_prefill)
+            if has_prefill or padded > self.engine_limits.max_num_seqs:
                 pieces += 2 * self.forward.attention_launches
         return pieces * self.device.launch_seconds
 

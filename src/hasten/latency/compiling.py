@@ -28,7 +28,7 @@ class Compiler:
         """The compiled model: a LockstepCost when its data-parallel ranks share experts."""
         model = self.model
         profile = model.profile
-        sizes = model.engine_limits.graph_sizes if profile.graphs_with_prefill else ()
+        sizes = model.graph_sizes(has_prefill=True)
         graph_tokens = sizes[-1] if sizes else 0
         has_graph = bool(sizes)
         own = self._mixed_own
@@ -80,8 +80,8 @@ class Compiler:
     @cached_property
     def _own(self) -> Any:
         """Seconds of this rank's dense layers on t tokens, with the fixed time of attention kernels."""
-        sizes = self.model.engine_limits.graph_sizes
-        most = max(self.max_tokens, sizes[-1] if sizes else 0)
+        sizes = (*self.model.graph_sizes(has_prefill=False), *self.model.graph_sizes(has_prefill=True))
+        most = max(self.max_tokens, *sizes, 0)
         fixed = self.model.forward.attention_launches * ATTENTION_FIXED
         return self._seconds("token", most) + fixed * self.model.device.kernel_seconds
 
@@ -91,8 +91,8 @@ class Compiler:
         import numpy as np
 
         padded = np.arange(self.max_tokens + 1)
-        sizes = self.model.engine_limits.graph_sizes
-        if sizes and self.model.profile.graphs_with_prefill:
+        sizes = self.model.graph_sizes(has_prefill=True)
+        if sizes:
             fits = min(sizes[-1], self.max_tokens)
             captured = np.asarray(sizes)
             padded[: fits + 1] = captured[np.searchsorted(captured, padded[: fits + 1])]

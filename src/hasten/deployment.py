@@ -1,0 +1,210 @@
+"""A deployment: what is served, on what, with which settings; from it follow limits, KV room, costs and price."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import KW_ONLY, dataclass, fields, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+from hasten.core.limits import Limits
+from hasten.errors import InputError
+from hasten.hardware import Device, load_device
+from hasten.latency import AnalyticalModel, Parallelism, TableCost
+from hasten.latency.memory import KVCapacity, kv_capacity
+from hasten.models import ModelShape, load_model
+from hasten.profiles import EngineLimits, EngineProfile, load_profile
+
+KV_DTYPES = {"auto": None, "fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0}
+"""Bytes per cached element by name; auto: as the checkpoint says."""
+
+_ENGINE_SETTINGS = (
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "max_model_len",
+    "block_size",
+    "chunk_tokens",
+    "long_prefill_token_threshold",
+    "prefix_caching",
+    "chunked_prefill",
+    "memory_fraction",
+    "watermark",
+)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """``replicas`` equal replicas of ``model`` on ``device``, each split by ``parallelism``, under one engine.
+
+    Settings that are None keep the engine's default on this device. Raises InputError when the model can't be
+    split as asked or a setting is out of range; `kv` raises it when the model doesn't fit the memory.
+    `Deployment.of` takes names instead of objects.
+    """
+
+    model: ModelShape
+    device: Device
+    parallelism: Parallelism
+    replicas: int
+    profile: EngineProfile
+    _: KW_ONLY
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None  # tokens in one step
+    max_model_len: int | None = None  # tokens of prompt and output
+    block_size: int | None = None  # tokens per KV block
+    chunk_tokens: int | None = None  # prefill tokens in one step, where the engine bounds them apart
+    long_prefill_token_threshold: int | None = None  # prefill tokens per request and step; 0: no limit
+    prefix_caching: bool | None = None
+    chunked_prefill: bool | None = None
+    memory_fraction: float | None = None  # in the engine's own meaning
+    watermark: float | None = None  # share of the blocks kept free at admission
+    kv_dtype: str = "auto"
+    kv_cache_tokens: int | None = (
+        None  # of one replica, as the engine logged it: replaces the computed capacity
+    )
+    typical_context: int | None = None  # tokens of an ordinary sequence, for the capacity of sliding windows
+    price_per_hour_per_device: float | None = None  # dollars; None: the device's price
+    sigma: float | None = None  # see AnalyticalModel
+    offline: bool = False  # defaults of the engine's batch entry point instead of its server
+
+    def __post_init__(self) -> None:
+        if isinstance(self.replicas, bool) or not isinstance(self.replicas, int) or self.replicas < 1:
+            raise InputError(f"replicas is {self.replicas!r}: give a whole number of at least 1")
+        if self.kv_dtype not in KV_DTYPES:
+            raise InputError(f"kv_dtype {self.kv_dtype!r} is unknown: use one of {', '.join(KV_DTYPES)}")
+        price = self.price_per_hour_per_device
+        if price is not None and not 0.0 <= price < 1e6:
+            raise InputError(f"price per hour and device is {price!r}: give dollars between 0 and 1e6")
+        # Both raise on settings that can't be; neither is costly, and both are kept.
+        _ = self.limits, self.latency
+
+    @classmethod
+    def of(
+        cls,
+        model: str | Path | ModelShape,
+        device: str | Path | Device,
+        *,
+        tp: int = 1,
+        pp: int = 1,
+        dp: int = 1,
+        ep: int = 1,
+        replicas: int = 1,
+        engine: str | Path | EngineProfile = "vllm",
+        **settings: object,
+    ) -> Deployment:
+        """A deployment from names or files of model, device and engine; ``settings`` are the other fields.
+
+        Raises InputError for an unknown name or setting.
+        """
+        known = [each.name for each in fields(cls) if each.kw_only]
+        for name in settings:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, 1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known settings are {', '.join(known)}"
+                raise InputError(f"setting {name!r} of a deployment is unknown: {hint}")
+        return cls(
+            model if isinstance(model, ModelShape) else load_model(model),
+            device if isinstance(device, Device) else load_device(device),
+            Parallelism(tp, pp, dp=dp, ep=ep),
+            replicas,
+            engine if isinstance(engine, EngineProfile) else load_profile(engine),
+            **settings,  # type: ignore[arg-type]
+        )
+
+    @cached_property
+    def limits(self) -> EngineLimits:
+        """Limits of the engine on each rank: its defaults on this device after the settings given here."""
+        given = {name: getattr(self, name) for name in _ENGINE_SETTINGS}
+        context = self.model.max_context or self.max_model_len
+        if not context:
+            raise InputError(f"{self.model.name} states no context length: give max_model_len")
+        return self.profile.limits(
+            self.device,
+            context,
+            self.offline,
+            tp=self.parallelism.tp,
+            devices=self.parallelism.devices,
+            **given,
+        )
+
+    @cached_property
+    def kv(self) -> KVCapacity:
+        """Room for KV on each rank, with its formula. Raises InputError when the model doesn't fit."""
+        return kv_capacity(
+            self.model,
+            self.device,
+            self.parallelism,
+            self.profile,
+            self.limits,
+            kv_dtype_bytes=KV_DTYPES[self.kv_dtype],
+            kv_cache_tokens=self.kv_cache_tokens,
+            typical_context=self.typical_context,
+        )
+
+    @cached_property
+    def scheduler_limits(self) -> Limits:
+        """The same limits as the scheduler of one rank takes them, KV blocks included."""
+        limits, profile, blocks = self.limits, self.profile, self.kv.usable_blocks
+        return Limits(
+            num_blocks=blocks,
+            block_size=limits.block_size,
+            max_num_seqs=limits.max_num_seqs,
+            max_num_batched_tokens=limits.max_num_batched_tokens,
+            max_model_len=limits.max_model_len,
+            prefix_caching=limits.prefix_caching,
+            chunked_prefill=limits.chunked_prefill,
+            mixed_steps=profile.mixed_steps,
+            long_prefill_token_threshold=limits.long_prefill_token_threshold,
+            reserve_full_sequence=profile.reserve_full_sequence,
+            watermark_blocks=int(limits.watermark * blocks),
+            admission=profile.admission,
+            preemption=profile.preemption,
+            new_token_ratio=profile.new_token_ratio,
+            min_token_ratio=profile.min_token_ratio,
+            ratio_decay_steps=profile.ratio_decay_steps,
+            clip_max_tokens=profile.clip_max_tokens,
+        )
+
+    @cached_property
+    def latency(self) -> AnalyticalModel:
+        """The step-time model of one rank, with the breakdown of every step."""
+        return AnalyticalModel(
+            self.model,
+            self.device,
+            self.parallelism,
+            self.profile,
+            limits=self.limits,
+            kv_dtype_bytes=KV_DTYPES[self.kv_dtype],
+            sigma=self.sigma,
+        )
+
+    @property
+    def cost(self) -> TableCost:
+        """The step-time model compiled for the simulator; shared by deployments that differ in replicas only."""
+        return _compiled(self.latency)
+
+    @property
+    def devices(self) -> int:
+        """Devices of all replicas."""
+        return self.replicas * self.parallelism.devices
+
+    @property
+    def price_per_hour(self) -> float | None:
+        """Dollars per hour of all devices; None without a price."""
+        price = self.price_per_hour_per_device
+        if price is None:
+            price = self.device.price_per_hour
+        return None if price is None else price * self.devices
+
+    @property
+    def label(self) -> str:
+        """Short name in plans, such as ``2 x [h100-sxm tp4]``."""
+        return f"{self.replicas} x [{self.device.name} {self.parallelism.label}]"
+
+    def with_replicas(self, replicas: int) -> Deployment:
+        """The same deployment with another number of replicas."""
+        return replace(self, replicas=replicas)
+
+
+@lru_cache(maxsize=64)
+def _compiled(latency: AnalyticalModel) -> TableCost:
+    return latency.compile()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hasten.errors import InputError
 from hasten.workload import Workload
 
-LAWS = settings(max_examples=40, deadline=None)
+LAWS = settings(max_examples=25, deadline=None)
 
 
 @st.composite

@@ -69,8 +69,8 @@ class Lognormal:
         centre = self.mean if self.median is None else self.median
         if centre is None or not 0 < centre <= MAX_TOKENS:
             raise InputError(f"mean or median = {centre} must be above 0 and at most {MAX_TOKENS} tokens")
-        if not 0 <= self.sigma <= 10:
-            raise InputError(f"sigma = {self.sigma} must be 0 to 10 (0.6 is a usual spread)")
+        if not 0 <= self.sigma <= 5:
+            raise InputError(f"sigma = {self.sigma} must be 0 to 5 (0.6 is a usual spread)")
         _check_tokens("low", self.low)
         _check_tokens("high", self.high)
         if self.low > self.high:

@@ -271,7 +271,8 @@ class Workload:
         Parents come from the `parent` column, else the order within `session`, else the prefix blocks
         (`hasten.workload.sessions`). A trace without think times has gaps from arrival to arrival, which
         include the parent's service: `seconds_per_token` times the parent's output tokens is taken off them
-        (never below 0). Raises InputError when nothing links the requests.
+        (never below 0). Gaps are taken as they are now: call this before `scaled`, which would stretch them.
+        Raises InputError when nothing links the requests.
         """
         from hasten.workload.sessions import with_sessions
 

@@ -28,7 +28,7 @@ from hasten.workload import (
 )
 
 LAWS = settings(max_examples=30, deadline=None)
-RAMPS = [Ramp(2.0, 20.0), Ramp(20.0, 2.0, "exponential")]
+RAMPS = [Ramp(2.0, 20.0), Ramp(20.0, 2.0, shape="exponential")]
 ARRIVALS = [Poisson(8.0), Gamma(8.0, 3.0), Gamma(8.0, 0.3), Constant(8.0), *RAMPS]
 LENGTHS = [
     Fixed(7),
@@ -91,7 +91,7 @@ def test_gaps_have_the_mean_and_variation_asked(cv, arrivals):
 @pytest.mark.parametrize("shape", ["linear", "exponential"])
 @pytest.mark.parametrize(("start", "end"), [(2.0, 20.0), (20.0, 2.0), (5.0, 5.0)])
 def test_ramps_follow_their_rate(shape, start, end):
-    num, ramp = 100_000, Ramp(start, end, shape)
+    num, ramp = 100_000, Ramp(start, end, shape=shape)
     times = draw(ramp, num=num).arrival
     duration = num / ramp.mean_rate
     edges = np.linspace(0, duration, 11)
@@ -177,7 +177,7 @@ def test_a_million_rows_are_drawn_quickly_and_compactly():
         (lambda: Poisson(0), "rate = 0 must be"),
         (lambda: Poisson(math.inf), "use burst"),
         (lambda: Gamma(1, 0), "cv = 0"),
-        (lambda: Ramp(1, 2, "steps"), "shape = 'steps'"),
+        (lambda: Ramp(1, 2, shape="steps"), "shape = 'steps'"),
         (lambda: ClosedLoop(0), "concurrency = 0"),
         (lambda: ClosedLoop(1, -1), "think_s = -1"),
         (lambda: Fixed(0), "tokens = 0"),
@@ -214,7 +214,7 @@ def test_bad_parameters_are_refused(make, message):
          lambda: draw(Gamma(8.0, 3.0), Uniform(5, 9), Lognormal(median=90, sigma=1, high=400), duration=60.0, seed=4)),
         ("constant:rate=2, n=5, prompt=7, output=8", lambda: draw(Constant(2.0), Fixed(7), Fixed(8), 5)),
         ("ramp:start=1,end=9,shape=exponential,n=50,prompt=7,output=8",
-         lambda: draw(Ramp(1.0, 9.0, "exponential"), Fixed(7), Fixed(8), 50)),
+         lambda: draw(Ramp(1.0, 9.0, shape="exponential"), Fixed(7), Fixed(8), 50)),
         ("burst:n=5,prompt=7,output=8,prefix=64,prefix_groups=2,block_tokens=32",
          lambda: draw(Burst(), Fixed(7), Fixed(8), 5, prefix=SharedPrefix(64, groups=2, block_tokens=32))),
         ("closed:users=4,think=1.5,n=50,prompt=7,output=8", lambda: draw(ClosedLoop(4, 1.5), Fixed(7), Fixed(8), 50)),

@@ -1,7 +1,7 @@
 """Arrival processes: when requests come, in seconds from 0."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -108,7 +108,7 @@ class Ramp:
 
     start: float
     end: float
-    shape: str = "linear"
+    shape: str = field(default="linear", kw_only=True)
 
     def __post_init__(self) -> None:
         _check_rate("start", self.start)

@@ -18,7 +18,7 @@ ENTRY_POINTS = "hasten.readers"
 _FOLDER = Path(__file__).parent / "readers"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
     """One trace format: its name, how to recognise it, how to read it, what to do afterwards."""
 
@@ -137,7 +137,13 @@ def _checked(found: Any, place: str) -> Reader:
         value = getattr(found, name, None)
         if not (isinstance(value, str) if name == "NAME" else callable(value)):
             raise InputError(f"{place}: a reader needs {name} ({kind}): add it")
-    return Reader(found.NAME, found.detect, found.read, getattr(found, "adjust", None), place)
+    return Reader(
+        name=found.NAME,
+        detect=found.detect,
+        read=found.read,
+        adjust=getattr(found, "adjust", None),
+        place=place,
+    )
 
 
 def _keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -59,12 +59,12 @@ class Columns(NamedTuple):
     arrival: list[float]
     prompt_tokens: list[int]
     output_tokens: list[int]
-    block_ids: list[tuple[int, ...]] | None
-    session: list[int] | None
-    parent: list[int] | None
-    think_s: list[float] | None
-    priority: list[int] | None
-    max_tokens: list[int] | None
+    block_ids: list[tuple[int, ...]] | None = None
+    session: list[int] | None = None
+    parent: list[int] | None = None
+    think_s: list[float] | None = None
+    priority: list[int] | None = None
+    max_tokens: list[int] | None = None
 
 
 def frozen(values: Any, dtype: Any, name: str, length: int | None = None) -> Any:

@@ -12,7 +12,7 @@ from hasten.workload.workload import Workload
 _LONGEST = 3.2e7  # seconds in a year: counts per second stay under 256 MB
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LengthSummary:
     """Token counts of one column: mean, percentiles (linear interpolation, as numpy's) and maximum."""
 
@@ -23,7 +23,7 @@ class LengthSummary:
     max: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """Figures of a workload; see the fields for definitions.
 
@@ -42,15 +42,15 @@ class Summary:
     requests: int
     duration_s: float
     rate_per_s: float
-    gap_cv: float
-    count_dispersion: float
-    peak_per_s: int | None
+    gap_cv: float = math.nan
+    count_dispersion: float = math.nan
+    peak_per_s: int | None = None
     prompt: LengthSummary
     output: LengthSummary
-    block_hit_share: float
-    follow_up_share: float
-    dropped: int
-    origin: str
+    block_hit_share: float = math.nan
+    follow_up_share: float = math.nan
+    dropped: int = 0
+    origin: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The fields for JSON: lengths as `prompt_tokens` and `output_tokens`, nan and inf as None."""
@@ -85,7 +85,9 @@ def summarise(workload: Workload) -> Summary:
 
 def _lengths(tokens: npt.NDArray[np.int32]) -> LengthSummary:
     p50, p90, p99 = np.percentile(tokens, [50, 90, 99])
-    return LengthSummary(float(tokens.mean()), float(p50), float(p90), float(p99), int(tokens.max()))
+    return LengthSummary(
+        mean=float(tokens.mean()), p50=float(p50), p90=float(p90), p99=float(p99), max=int(tokens.max())
+    )
 
 
 def _hit_share(workload: Workload) -> float:

@@ -1,6 +1,6 @@
 """Workloads drawn from arrival and length distributions, the same for the same seed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,8 @@ class SharedPrefix:
     """
 
     tokens: int
-    groups: int = 1
-    block_tokens: int = 16
+    groups: int = field(default=1, kw_only=True)
+    block_tokens: int = field(default=16, kw_only=True)
 
     def __post_init__(self) -> None:
         for name, value in (

@@ -39,7 +39,7 @@ class Overrides:
         value = self._given.get(name)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not float(value).is_integer():
             raise InputError(f"{name} = {value!r} is not a whole number: give one of at least {low}")
         if value < low:
             raise InputError(f"{name} = {value!r} is below {low}: give a whole number of at least {low}")

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from hasten.core.cluster import ClusterView
     from hasten.core.view import SchedulerView
 
+FOREVER = 1 << 60
+"""A horizon in steps for rules that depend on neither time nor progress."""
+
 
 class Stream(Protocol):
     """Random numbers for one policy, seeded by run and role. `random()` is uniform in [0, 1)."""
@@ -29,12 +32,22 @@ class Stream(Protocol):
 class SchedulingPolicy:
     """Who goes next, how many tokens, who is evicted. Default: first come, first served.
 
-    The three flags tell the scheduler what it may take for granted; the defaults are safe for any subclass.
+    The flags tell the scheduler what it may take for granted; the defaults are safe for any subclass. The last two
+    may depend on parameters: a class attribute or a property overrides them.
     """
 
     mixes_steps: ClassVar[bool] = True  # prefill chunks and decodes may share a step
-    holds_batch: ClassVar[bool] = False  # finished requests stay until the whole batch has finished
     rank_changes: ClassVar[bool] = True  # a waiting request's rank can change while it waits
+
+    @property
+    def holds_batch(self) -> bool:
+        """Whether finished requests stay until the whole batch has finished."""
+        return False
+
+    @property
+    def may_starve(self) -> bool:
+        """Whether a request may wait for ever, by design."""
+        return False
 
     def rank(self, request: Request, view: SchedulerView) -> float:
         """Order of the waiting queue: the smallest goes first, ties by arrival."""
@@ -55,7 +68,7 @@ class SchedulingPolicy:
     def horizon(self, view: SchedulerView) -> int:
         """For how many steps the refusal of the waiting requests is sure to last, if nothing arrives or finishes.
 
-        1 is always correct. A rule that depends on neither time nor progress may return a large number.
+        1 is always correct. A rule that depends on neither time nor progress may return FOREVER.
         """
         return 1
 

@@ -113,7 +113,7 @@ class Device:
                 f"price of {self.name}: {dollars_per_hour!r} $/h is outside 0 to 1e6: give dollars per hour"
             )
         price = Price(
-            dollars_per_hour=dollars_per_hour, date="today", kind="yours", source="given by the user"
+            dollars_per_hour=dollars_per_hour, date="as given", kind="yours", source="given by the user"
         )
         return replace(self, price=price)
 

@@ -37,19 +37,27 @@ LEAST_ERROR = 0.01
 class KVCapacity:
     """Room for KV on every device of a replica (on each data-parallel rank its own).
 
-    `num_blocks` counts as the engine's start-up log does; `usable_blocks` leaves out those it keeps for itself.
-    `formula` is the computation, one term a line. `origin` is `analytical` or `measured`; `error` is the relative
-    uncertainty of `tokens`.
+    `num_blocks` counts as the engine's start-up log does. `formula` is the computation, one term a line. `origin`
+    is `analytical` or `measured`; `error` is the relative uncertainty of `tokens`.
     """
 
     num_blocks: int
-    tokens: int
-    block_size: int
+    block_size: int  # tokens
     formula: str
     origin: str
     error: float
-    usable_blocks: int
-    kv_bytes: float  # on the fullest device
+    null_blocks: int = 0  # of num_blocks, those the engine keeps for itself
+    kv_bytes: float = 0.0  # room on the fullest device
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of KV, as the engine's start-up log counts them."""
+        return self.num_blocks * self.block_size
+
+    @property
+    def usable_blocks(self) -> int:
+        """Blocks that requests may hold."""
+        return self.num_blocks - self.null_blocks
 
 
 @dataclass(frozen=True)
@@ -276,12 +284,11 @@ def _capacity(
         )
     return KVCapacity(
         num_blocks=num_blocks,
-        tokens=tokens,
         block_size=block,
         formula="\n".join(lines),
         origin=origin,
         error=error,
-        usable_blocks=num_blocks - inputs.profile.null_blocks,
+        null_blocks=inputs.profile.null_blocks,
         kv_bytes=size,
     )
 

@@ -1,0 +1,1 @@
+"""Which cached KV blocks stay."""

@@ -1,0 +1,20 @@
+"""The truth."""
+
+from dataclasses import dataclass
+
+from hasten.core.policy import LengthPredictor, LengthView
+from hasten.core.request import Request
+
+
+@dataclass
+class Oracle(LengthPredictor):
+    """Predict the exact number of output tokens: the bound that no real predictor reaches.
+
+    Paper: none.
+    Differs: nothing.
+    Needs: the true output length, which only a simulation knows.
+    """
+
+    def predict(self, request: Request, view: LengthView) -> float:
+        """The true length, in tokens, cut to the client's cap."""
+        return float(min(view.truth(request), request.max_tokens))

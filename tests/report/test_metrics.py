@@ -147,18 +147,16 @@ def test_concurrency_never_exceeds_requests_and_matches_a_count(drawn: list) -> 
 
 
 def tokens_by_second(records: Records) -> float:
-    """Most output tokens in a second, token by token: each request's tokens evenly spread."""
-    ok = records.is_ok
+    """Most output tokens in a second, request by request: each request's later tokens evenly spread."""
     seconds: dict[int, float] = {}
-    for arrival_free, finish, n in zip(
-        records.first_token[ok], records.finish[ok], records.output_tokens[ok], strict=True
-    ):
-        begin, end = arrival_free - records.arrival.min(), finish - records.arrival.min()
-        seconds[int(begin)] = seconds.get(int(begin), 0) + (1 if end > begin else n)
+    for row in np.flatnonzero(records.is_ok):
+        begin, end = np.array([records.first_token[row], records.finish[row]]) - records.arrival.min()
+        rest = records.output_tokens[row] - 1
+        seconds[int(begin)] = seconds.get(int(begin), 0.0) + 1
         for second in range(int(begin), int(end) + 1):
-            overlap = max(0.0, min(second + 1, end) - max(second, begin))
-            if end > begin:
-                seconds[second] = seconds.get(second, 0) + (n - 1) * overlap / (end - begin)
+            inside = min(second + 1, end) - max(second, begin)
+            share = inside / (end - begin) if int(end) > int(begin) else 1.0
+            seconds[second] = seconds.get(second, 0.0) + rest * share
     return max(seconds.values(), default=0.0)
 
 

@@ -235,20 +235,16 @@ def peak_output_throughput(records: Records) -> float:
     origin = records.arrival.min()
     first, finish = records.first_token[ok] - origin, records.finish[ok] - origin
     rest = (records.output_tokens[ok] - 1).astype(np.float64)
-    # A burst of no length (a stop within the step of the first token) comes with the first token.
-    spread = finish > first
-    rate = np.divide(rest, finish - first, out=np.zeros_like(rest), where=spread)
-    seconds = int(finish.max()) + 2
-    at_once = np.bincount(first.astype(np.int64), np.where(spread, 1.0, 1.0 + rest), seconds)
-    # Tokens up to second s: a sum of ramps. Each ramp adds its slope at its begin and takes it back at its end;
-    # a change of slope at time t in second [s, s+1) has (s+1-t) of its effect in that second, all of it later.
-    change = np.zeros(seconds + 1)
-    for when, slope in ((first, rate), (finish, -rate)):
-        second = when.astype(np.int64)
-        inside = second + 1 - when
-        change += np.bincount(second, slope * inside, seconds + 1)
-        change += np.bincount(second + 1, slope * (1 - inside), seconds + 1)
-    return float((at_once + np.cumsum(change)[:seconds]).max())
+    begin, end = first.astype(np.int64), finish.astype(np.int64)
+    spans = begin < end
+    rate = np.divide(rest, finish - first, out=np.zeros_like(rest), where=spans)
+    seconds = int(end.max()) + 1
+    # First token and what falls into its second; what falls into the last second; full seconds in between,
+    # entered as changes of the rate at the first full second and at the last second.
+    tokens = np.bincount(begin, 1 + np.where(spans, rate * (begin + 1 - first), rest), seconds)
+    tokens += np.bincount(end, rate * (finish - end), seconds)
+    change = np.bincount(np.minimum(begin + 1, end), rate, seconds) - np.bincount(end, rate, seconds)
+    return float((tokens + np.cumsum(change)).max())
 
 
 def peak_concurrency(records: Records) -> int:

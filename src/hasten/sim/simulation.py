@@ -15,6 +15,7 @@ from hasten.sim.replica import Replica
 from hasten.sim.source import Source
 
 Progress = Callable[[int, int], None]
+Observer = Callable[[Replica], None]
 _PROGRESS_EVERY = 4096
 
 
@@ -55,8 +56,8 @@ class Simulation:
         )
         self._ended = 0
 
-    def run(self, progress: Progress | None = None) -> None:
-        """Play everything. `progress(ended, total)` is called now and then.
+    def run(self, progress: Progress | None = None, observe: Observer | None = None) -> None:
+        """Play everything. `progress(ended, total)` is called now and then, `observe(replica)` after every turn.
 
         Raises RuntimeError if requests wait for ever: a policy that never admits them.
         """
@@ -80,6 +81,8 @@ class Simulation:
                     self._finish(finished, index, turn)
                 if replica.turned_away:
                     self._turn_away(replica, turn)
+                if observe is not None:
+                    observe(replica)
             events += 1
             if progress is not None and events % _PROGRESS_EVERY == 0:
                 progress(self._ended, source.total)

@@ -1,5 +1,7 @@
 """Work is accounted once: totals match the model's own parameters, FLOPs and KV bytes."""
 
+from functools import cache
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,8 @@ from hasten.latency import Parallelism
 from hasten.latency.forward import forward_pass
 from hasten.models import load_model, model_names
 
-DENSE = [name for name in model_names() if not load_model(name).is_mixture]
+shape = cache(load_model)
+DENSE = [name for name in model_names() if not shape(name).is_mixture]
 ALL = st.sampled_from(model_names())
 
 
@@ -18,7 +21,7 @@ def sums(work, *fields):
 
 @given(ALL, st.integers(1, 4096))
 def test_products_of_a_prefill_count_every_weight_twice_per_token(name, tokens):
-    model = load_model(name)
+    model = shape(name)
     work = forward_pass(model, Parallelism()).work([(tokens, 0)], 0, 0)
     products = sum(kernel.flops for kernel in work.kernels if kernel.name != "prefill attention")
     wanted = tokens * model.linear_flops_per_token + model.head_flops_per_token
@@ -28,7 +31,7 @@ def test_products_of_a_prefill_count_every_weight_twice_per_token(name, tokens):
 @given(st.sampled_from(DENSE), st.integers(1, 4096))
 def test_a_dense_pass_reads_every_weight_once(name, tokens):
     """All bytes of the checkpoint but the embedding table (gathered, unless tied) and the norms."""
-    model = load_model(name)
+    model = shape(name)
     (weights,) = sums(forward_pass(model, Parallelism()).work([(tokens, 0)], 0, 0), "weight_bytes")
     table = 0 if model.tied_embeddings else model.embedding_parameters * model.dtype_bytes
     assert weights == pytest.approx(model.weight_bytes - table, rel=2e-4)
@@ -38,14 +41,14 @@ def test_a_dense_pass_reads_every_weight_once(name, tokens):
 @given(ALL, st.integers(1, 200), st.integers(0, 3000))
 def test_decoding_reads_the_cache_of_every_sequence_once(name, n, context):
     """Equal contexts: the bytes the cache holds, the new token included."""
-    model = load_model(name)
+    model = shape(name)
     (kv,) = sums(forward_pass(model, Parallelism()).work([], n, n * context), "kv_bytes")
     assert kv == pytest.approx(n * model.kv_bytes(context + 1), rel=1e-9)
 
 
 @given(ALL, st.integers(1, 100), st.integers(0, 3000))
 def test_decode_attention_counts_the_model_s_score_flops(name, n, context):
-    model = load_model(name)
+    model = shape(name)
     work = forward_pass(model, Parallelism()).work([], n, n * context)
     found = sum(kernel.flops for kernel in work.kernels if kernel.name == "decode attention")
     assert found == pytest.approx(n * model.attention_flops(context + 1), rel=1e-9)
@@ -53,7 +56,7 @@ def test_decode_attention_counts_the_model_s_score_flops(name, n, context):
 
 @given(st.sampled_from(["llama-3.1-70b", "qwen2.5-32b", "mixtral-8x7b"]), st.sampled_from([2, 4, 8]))
 def test_tensor_parallel_devices_share_the_work_evenly(name, tp):
-    model = load_model(name)
+    model = shape(name)
     whole = forward_pass(model, Parallelism()).work([(512, 0)], 4, 4000)
     part = forward_pass(model, Parallelism(tp)).work([(512, 0)], 4, 4000)
     replicated = sum(kernel.flops for kernel in part.kernels if kernel.name == "router")
@@ -66,7 +69,7 @@ def test_tensor_parallel_devices_share_the_work_evenly(name, tp):
 @given(st.sampled_from(["qwen3-30b-a3b", "mixtral-8x7b", "deepseek-v3"]), st.integers(1, 500))
 def test_a_step_reads_the_experts_that_some_token_visits(name, tokens):
     """E (1 - (1 - k/E)^tokens) of E experts: k for one token, all of them for many."""
-    model = load_model(name)
+    model = shape(name)
     work = forward_pass(model, Parallelism()).work([(tokens, 0)], 0, 0)
     found = sum(k.weight_bytes for k in work.kernels if k.name == "expert_gate_up_proj")
     ffn = next(group.ffn for group in model.layers if group.ffn.is_mixture)
@@ -79,7 +82,7 @@ def test_a_step_reads_the_experts_that_some_token_visits(name, tokens):
 
 
 def test_expert_parallel_ranks_share_experts_and_see_each_other_s_tokens():
-    model = load_model("qwen3-30b-a3b")
+    model = shape("qwen3-30b-a3b")
     alone = forward_pass(model, Parallelism()).work([], 64, 64000)
     rank = forward_pass(model, Parallelism(dp=4, ep=4)).work([], 16, 16000, group_tokens=64)
 
@@ -95,7 +98,7 @@ def test_expert_parallel_ranks_share_experts_and_see_each_other_s_tokens():
 
 
 def test_micro_batches_of_a_pipeline_share_the_step():
-    model = load_model("llama-3.1-8b")
+    model = shape("llama-3.1-8b")
     whole = forward_pass(model, Parallelism()).work([(1024, 512)], 63, 63000)
     part = forward_pass(model, Parallelism(1, 4)).work([(1024, 512)], 63, 63000)
     (flops, kv), (part_flops, part_kv) = (sums(work, "flops", "kv_bytes") for work in (whole, part))
@@ -108,7 +111,7 @@ def test_micro_batches_of_a_pipeline_share_the_step():
 
 def test_a_latent_cache_expands_its_past_only_to_prefill():
     """DeepSeek: a chunk behind 1000 cached tokens expands them; a decode reads them as they are."""
-    model = load_model("deepseek-v3")
+    model = shape("deepseek-v3")
     cost = forward_pass(model, Parallelism())
     (attention,) = cost.attentions
     layers, heads = 61, 128

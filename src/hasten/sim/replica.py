@@ -16,6 +16,7 @@ import math
 from collections import deque
 
 from hasten.core.batch import Batch
+from hasten.core.policy import SchedulingPolicy
 from hasten.core.request import FINISHED, WAITING, Request
 from hasten.core.scheduler import Scheduler
 from hasten.latency.compiled import StepCost
@@ -78,7 +79,7 @@ class Replica:
         self._emitted = 0.0  # when the decode group last emitted
         self._late: dict[int, float] = {}  # members that emitted since, and when
         self._in_doubt: list[Request] = []  # preempted with a token in flight
-        self._gates = scheduler.policy.wakes_at(scheduler.view) != math.inf
+        self._gates = type(scheduler.policy).wakes_at is not SchedulingPolicy.wakes_at
         # Books (seconds, counts).
         self.busy = 0.0
         self.steps = 0
@@ -145,7 +146,7 @@ class Replica:
         self._series = False
         if not in_flight:
             self.next_time = self.inbox[0][0] if self.inbox else math.inf
-            if self._gates and scheduler.waiting:
+            if self._gates and (scheduler.waiting or scheduler.prefilling):
                 self.next_time = min(self.next_time, max(now, scheduler.policy.wakes_at(scheduler.view)))
             return
         head = in_flight[0]

@@ -73,7 +73,7 @@ class SchedulingPolicy:
         return 1
 
     def wakes_at(self, view: SchedulerView) -> float:
-        """The time (seconds) at which `admits` may change its mind by itself. Infinity: never."""
+        """The time (seconds) at which `admits` or `chunk` may change its mind by itself. Infinity: never."""
         return math.inf
 
     def on_arrival(self, request: Request, view: SchedulerView) -> None:

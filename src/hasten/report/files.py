@@ -170,6 +170,7 @@ def _read_csv(path: Path) -> dict[str, list[Any]]:
 def _parse_column(path: Path, name: str, values: list[Any]) -> npt.NDArray[Any]:
     dtype, missing = COLUMNS[FILE_COLUMNS[name]]
     words = {status.name.lower(): int(status) for status in Status}
+    largest = None if dtype is np.float64 else np.iinfo(dtype).max
     parsed = np.empty(len(values), dtype=dtype)
     for i, value in enumerate(values):
         try:
@@ -177,9 +178,13 @@ def _parse_column(path: Path, name: str, values: list[Any]) -> npt.NDArray[Any]:
                 parsed[i] = missing
             elif name == "status":
                 parsed[i] = words[value]
+            elif largest is None:
+                parsed[i] = float(value)
+            elif -1 <= int(value) <= largest:
+                parsed[i] = int(value)
             else:
-                parsed[i] = float(value) if dtype is np.float64 else int(value)
-        except (KeyError, ValueError, OverflowError):
+                raise ValueError(value)
+        except (KeyError, ValueError):
             # line 1 of a CSV is its header
             expected = f"one of {', '.join(words)}" if name == "status" else "a number"
             where = f"line {i + 2}" if path.suffix.lower() == ".csv" else f"row {i + 1}"

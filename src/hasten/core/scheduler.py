@@ -265,6 +265,8 @@ class Scheduler:
                     ) // size
             if need <= self.pool.free:
                 break
+            if self.held and self._strip_held():
+                continue
             victim = self._victim()
             if victim is None:
                 wants = []
@@ -289,7 +291,9 @@ class Scheduler:
             if not self.limits.chunked_prefill and budget < self.limits.max_num_batched_tokens:
                 return 0
             tokens = budget
-        return self.policy.chunk(request, tokens, self.view) if self._chunks and tokens > 0 else tokens
+        if self._chunks and tokens > 0:
+            return max(0, min(tokens, self.policy.chunk(request, tokens, self.view)))
+        return tokens
 
     def _continue(self, request: Request, tokens: int) -> Chunk:
         """The next chunk of a prompt under way. Its blocks are counted by the caller."""
@@ -429,6 +433,17 @@ class Scheduler:
         self._held_context += request.base
         self.version += 1
 
+    def _strip_held(self) -> bool:
+        """Take the KV of one finished member, the last to finish first: it only keeps its slot. False: none has any."""
+        for request in reversed(self.held):
+            if request.base:
+                self.pool.release(request, request.base)
+                self._held_context -= request.base
+                request.base = 0
+                request.shared = 0
+                return True
+        return False
+
     def _let_go(self) -> list[Request]:
         finished = self.held
         self.held = []
@@ -460,7 +475,7 @@ class Scheduler:
     def _victim(self) -> Request | None:
         """Who loses its KV: the policy's choice, else the engine's rule. None if only ending requests run."""
         chosen = self.policy.victim(self.view)
-        if chosen is not None:
+        if chosen is not None and chosen.status in (DECODING, PREFILLING) and chosen.id in self.running:
             return chosen
         if self.limits.preemption == "newest":
             for request in reversed(self.running.values()):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from hasten.core.policy import AdmitPolicy, Estimates, LengthPredictor, LengthView, RoutePolicy, Stream
 from hasten.core.request import Request
 from hasten.core.scheduler import Scheduler
+from hasten.errors import InputError
 
 REFUSED = -1
 
@@ -107,6 +108,11 @@ class Cluster:
             return REFUSED
         views = self.views
         index = self.route.choose(request, view) if len(views) > 1 else 0
+        if not 0 <= index < len(views):
+            raise InputError(
+                f"route policy {type(self.route).__name__} chose replica {index} for request {request.id}: "
+                f"there are {len(views)}, counted from 0"
+            )
         chosen = views[index]
         chosen.outstanding += 1
         chosen.outstanding_tokens += request.prompt_tokens
@@ -117,7 +123,7 @@ class Cluster:
         chosen = self.views[index]
         chosen.outstanding -= 1
         chosen.outstanding_tokens -= request.prompt_tokens
-        if self.length is not None:
+        if self.length is not None and output_tokens > 0:
             self.length.on_finish(request, output_tokens)
 
 

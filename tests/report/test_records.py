@@ -71,6 +71,8 @@ def test_negative_times_mean_did_not_happen() -> None:
         ({"replica": [1, 2]}, r"replica has shape \(2,\), arrival has 1 rows"),
         ({"first_token": [-1.0]}, "request 0 counts as served"),
         ({"finish": [0.1]}, "finish 0.1 s does not hold"),
+        ({"finish": [math.inf]}, "request 0 counts as served"),
+        ({"arrival": [math.nan]}, "request 0 has arrival nan"),
     ],
 )
 def test_impossible_records_are_refused(columns: dict, message: str) -> None:

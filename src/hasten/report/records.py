@@ -100,11 +100,14 @@ class Records:
                 values = np.where(values < 0, np.nan, values)
             setattr(self, name, values)
         self.gaps = gaps
-        self._check_served()
+        self._check_times()
 
-    def _check_served(self) -> None:
+    def _check_times(self) -> None:
+        if not np.isfinite(self.arrival).all():
+            row = int(np.flatnonzero(~np.isfinite(self.arrival))[0])
+            raise InputError(f"request {self.id[row]} has arrival {self.arrival[row]:g}: give seconds")
         alive = (self.arrival <= self.first_token) & (self.first_token <= self.finish)
-        bad = np.flatnonzero(self.is_ok & ~alive)
+        bad = np.flatnonzero(self.is_ok & ~(alive & np.isfinite(self.finish)))
         if bad.size:
             row = int(bad[0])
             raise InputError(

@@ -21,11 +21,10 @@ STATS = RunStats(
     replicas=[
         ReplicaStats(
             num_blocks=100,
-            block_tokens=16,
             busy_seconds=1.0,
             steps=20,
             decode_tokens=10,
-            kv_token_seconds=320.0,
+            kv_block_seconds=20.0,
             kv_peak_blocks=50,
         ),
         ReplicaStats(num_blocks=100, busy_seconds=2.0, steps=5, decode_tokens=15, kv_peak_blocks=80),

@@ -7,17 +7,13 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class ReplicaStats:
-    """Counters of one replica. Times in seconds of the run's clock, KV in blocks of `block_tokens` tokens."""
+    """Counters of one replica. Times in seconds of the run's clock, KV in blocks."""
 
     num_blocks: int = 0  # KV blocks the replica has
-    block_tokens: int = 16
     busy_seconds: float = 0.0  # time with a step running
     steps: int = 0
     decode_tokens: int = 0  # tokens computed in decode, one per sequence and step
-    prefill_tokens: int = 0  # prompt tokens computed, recomputation after a preemption included
-    cached_tokens: int = 0  # prompt tokens found in the prefix cache instead
-    preemptions: int = 0
-    kv_token_seconds: float = 0.0  # integral over time of the tokens held in KV by running requests
+    kv_block_seconds: float = 0.0  # integral over time of the blocks held by running requests
     kv_peak_blocks: int = 0  # most blocks held at once
 
     def utilisation(self, seconds: float) -> float:
@@ -26,7 +22,7 @@ class ReplicaStats:
 
     def kv_mean_share(self, seconds: float) -> float:
         """Share of the KV cache in use, averaged over `seconds`, 0 to 1; NaN without a cache or time."""
-        return _share(self.kv_token_seconds, self.num_blocks * self.block_tokens * seconds)
+        return _share(self.kv_block_seconds, self.num_blocks * seconds)
 
     @property
     def kv_peak_share(self) -> float:

@@ -54,7 +54,7 @@ class SchedulingPolicy:
         return request.arrival
 
     def admits(self, view: SchedulerView) -> bool:
-        """Whether waiting requests may enter in this step."""
+        """Whether new requests may enter in this step. Preempted ones come back without asking."""
         return True
 
     def chunk(self, request: Request, wanted: int, view: SchedulerView) -> int:

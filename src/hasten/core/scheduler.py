@@ -19,12 +19,11 @@ from hasten.core.admission import blocks_at_most, expected_output, max_output, r
 from hasten.core.batch import Batch, Chunk
 from hasten.core.kv import BlockPool
 from hasten.core.limits import Limits
-from hasten.core.policy import CachePolicy, Estimates, SchedulingPolicy
+from hasten.core.policy import FOREVER, CachePolicy, Estimates, SchedulingPolicy
 from hasten.core.queue import WaitingQueue
 from hasten.core.request import CLOSING, DECODING, FINISHED, HELD, PREFILLING, WAITING, Request
 from hasten.core.view import SchedulerView
 
-FOREVER = 1 << 60
 _RULES = {"fits_now": None, "expected_output": expected_output, "max_output": max_output}
 
 
@@ -67,6 +66,7 @@ class Scheduler:
         self._caps: list[tuple[int, int, Request]] = []  # (clock of the last allowed token, order, request)
         self._held_context = 0
         self._admitted = 0
+        self._made_room = False  # the last call of `schedule` freed blocks, after or without asking who waits
         self._unreported: list[Request] = []
         self._ratio_start = limits.new_token_ratio
         self._ratio_clock = 0
@@ -103,6 +103,7 @@ class Scheduler:
         """Decide the next step at time `now` (s); None when there is nothing to run."""
         self.now = now
         self.pool.now = now
+        self._made_room = False
         if self._mixed:
             return self._step(True, True)
         batch = self._step(True, False)  # prefill goes first, alone
@@ -155,8 +156,8 @@ class Scheduler:
             return 0
         limit = FOREVER
         if self.waiting:
-            if self.limits.admission == "expected_output":
-                return 0
+            if self._made_room or self.limits.admission == "expected_output":
+                return 0  # the refusal may not last
             limit = self.policy.horizon(self.view) - 1
         caps = self._caps
         while caps:
@@ -265,6 +266,7 @@ class Scheduler:
                     ) // size
             if need <= self.pool.free:
                 break
+            self._made_room = True
             if self.held and self._strip_held():
                 continue
             victim = self._victim()
@@ -317,9 +319,9 @@ class Scheduler:
         if self._resorts:
             waiting.resort()
         while waiting and budget > 0 and len(running) < limits.max_num_seqs:
-            if self._gates and not self.policy.admits(self.view):
-                return
             request = waiting.head()
+            if self._gates and not request.preemptions and not self.policy.admits(self.view):
+                return
             hits = pool.hits(request)
             start = hits * size
             left = request.target - start

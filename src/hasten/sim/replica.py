@@ -172,7 +172,7 @@ class Replica:
         if pipelined and (most < 1 or self._ends(head)):
             return
         if most > 1 and valid != math.inf:
-            most = max(1, min(most, math.ceil((valid - context) / n)))
+            most = max(1, min(most, math.ceil((valid - context) / (n - last.padding))))
         self._series = True
         self._a = a
         self._b = b
@@ -205,8 +205,9 @@ class Replica:
         """When the `steps`-th step of the series ends (s)."""
         last = self.scheduler.in_flight[-1]
         context = last.decode_context
+        growth = last.num_decodes - last.padding
         return self._lead_end + (
-            steps * self._a + self._b * (steps * context + last.num_decodes * (steps * (steps - 1) // 2))
+            steps * self._a + self._b * (steps * context + growth * (steps * (steps - 1) // 2))
         )
 
     def _shorten(self, at: float) -> None:
@@ -222,7 +223,7 @@ class Replica:
         if span <= 0.0:
             return least
         last = self.scheduler.in_flight[-1]
-        half = 0.5 * self._b * last.num_decodes
+        half = 0.5 * self._b * (last.num_decodes - last.padding)
         linear = self._a + self._b * last.decode_context - half
         if half > 0.0:
             root = 2.0 * span / (linear + math.sqrt(linear * linear + 4.0 * half * span))
@@ -326,16 +327,14 @@ class Replica:
                 request.first_token = at
             else:
                 self.recorder.gaps(request.last_token, at - request.last_token, 0.0, 1, 1)
-            if request.status == WAITING:  # preempted meanwhile
-                request.last_token = at
-                continue
-            request.last_token = -1.0
+            waits = request.status == WAITING  # preempted while its token was in flight
+            request.last_token = at if waits else -1.0
             ends = batch.closing is not None and request in batch.closing
             if self._one_token and (batch, request) in self._one_token:
                 self._one_token.remove((batch, request))
                 if not ends:
                     stopped = [*stopped, request]
-            elif not batch.num_decodes and not ends:
+            elif not batch.num_decodes and not ends and not waits:
                 self._late[request.id] = at
         return stopped
 
@@ -355,7 +354,7 @@ class Replica:
         last = self.scheduler.in_flight[0]
         start = self._lead_end
         first = self._a + self._b * last.decode_context
-        increment = self._b * last.num_decodes
+        increment = self._b * weight
         if self._late or self._emitted != start:
             self._log_step(start + first, weight)
             start += first

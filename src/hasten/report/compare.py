@@ -20,6 +20,7 @@ from hasten.report.table import provenance
 
 RESAMPLES = 200
 PERCENTILE = 99.0
+ROUNDING = 1e-9  # relative changes up to this are arithmetic, not behaviour
 NO_INTERVAL = Interval(math.nan, math.nan)
 Rows = npt.NDArray[np.int64]
 
@@ -50,7 +51,9 @@ class Difference:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval leaves out zero: the sign of the change is not noise."""
+        """Whether the interval leaves out zero and the change is no rounding: its sign is not noise."""
+        if abs(self.change) <= ROUNDING * abs(self.baseline):
+            return False
         return not math.isnan(self.interval.low) and not self.interval.holds(0.0)
 
 

@@ -158,6 +158,8 @@ class Scheduler:
         if self.waiting:
             if self._made_room or self.limits.admission == "expected_output":
                 return 0  # the refusal may not last
+            if self._eviction_may_admit():
+                return 0
             limit = self.policy.horizon(self.view) - 1
         caps = self._caps
         while caps:
@@ -167,6 +169,19 @@ class Scheduler:
                 break
             heapq.heappop(caps)
         return self._steps_that_fit(limit) if limit > 0 else 0
+
+    def _eviction_may_admit(self) -> bool:
+        """Whether the next in line may get in when its cached prefix is evicted, since it has less to hold then.
+
+        Only where just the first chunk must fit: a whole sequence needs as many blocks with hits as without.
+        """
+        limits = self.limits
+        return (
+            limits.prefix_caching
+            and not limits.reserve_full_sequence
+            and len(self.running) < limits.max_num_seqs
+            and self.pool.hits(self.waiting.head()) > 0
+        )
 
     def advance(self, steps: int) -> None:
         """Schedule and complete `steps` more steps like those in flight, which all move on by as many.

@@ -4,10 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hasten.core.limits import Limits
 from hasten.core.request import Request
 
 if TYPE_CHECKING:
     from hasten.core.scheduler import Scheduler
+
+
+class OutputShare:
+    """The share of running requests' remaining caps that admission reserves: it falls with every decode step."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._least = limits.min_token_ratio
+        self._fall = (limits.new_token_ratio - limits.min_token_ratio) / limits.ratio_decay_steps
+        self._start = limits.new_token_ratio
+        self._clock = 0
+
+    def at(self, clock: int) -> float:
+        """The share at decode clock `clock`."""
+        return max(self._least, self._start - (clock - self._clock) * self._fall)
+
+    def restart(self, clock: int, share: float) -> None:
+        """Fall again from `share`."""
+        self._start = share
+        self._clock = clock
 
 
 def blocks_at_most(scheduler: Scheduler, request: Request) -> int:
@@ -29,12 +49,12 @@ def expected_output(scheduler: Scheduler, request: Request) -> bool:
     limits = scheduler.limits
     pool = scheduler.pool
     if not scheduler.running:
-        scheduler.restart_ratio(limits.new_token_ratio)
+        scheduler.share.restart(scheduler.group.clock, limits.new_token_ratio)
     clip = limits.clip_max_tokens
     promised = sum(
         min(other.max_tokens - scheduler.sampled_tokens(other), clip) for other in scheduler.running.values()
     )
-    room = pool.free * limits.block_size - promised * scheduler.new_token_ratio()
+    room = pool.free * limits.block_size - promised * scheduler.share.at(scheduler.group.clock)
     cached = pool.hits(request) * limits.block_size
     wanted = request.target - cached
     remaining = request.max_tokens - request.sampled

@@ -50,6 +50,12 @@ class Batch:
         self.closing: list[Request] | None = None
         self.preempted: list[Request] | None = None
 
+    def close(self, request: Request) -> None:
+        """`request` samples its last allowed token here."""
+        if self.closing is None:
+            self.closing = []
+        self.closing.append(request)
+
     @property
     def tokens(self) -> int:
         """Tokens that the step computes."""

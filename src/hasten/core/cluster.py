@@ -49,12 +49,12 @@ class ReplicaView:
     @property
     def num_decodes(self) -> int:
         """Sequences that decode."""
-        return sum(rank.num_decodes for rank in self._ranks)
+        return sum(rank.group.size for rank in self._ranks)
 
     @property
     def decode_context(self) -> int:
         """Tokens in KV of the sequences that decode."""
-        return sum(rank.context for rank in self._ranks)
+        return sum(rank.group.context for rank in self._ranks)
 
     @property
     def token_budget(self) -> int:

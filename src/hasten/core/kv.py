@@ -218,3 +218,10 @@ class BlockPool:
             self.free += blocks
         else:
             self._enqueue(Segment(BLANK, 0, blocks, self.now))
+
+
+def coarsen(request: Request, block_size: int) -> None:
+    """Name blocks of `block_size` tokens by the last of the finer ids they span (ids are chained)."""
+    per_block = block_size // request.block_tokens
+    request.block_ids = request.block_ids[per_block - 1 :: per_block]
+    request.block_tokens = block_size

@@ -83,7 +83,7 @@ class Request:
         self.slo = slo
         self.predicted_output = 0.0
         # Progress, written by the scheduler alone. Tokens in KV: [0, computed) while prefilling;
-        # base + (scheduler.clock - joined) while decoding.
+        # base + (group.clock - joined) while decoding.
         self.status = WAITING
         self.target = prompt_tokens  # tokens to compute before the next one is sampled
         self.computed = 0

@@ -15,9 +15,10 @@ import heapq
 from collections import deque
 from collections.abc import Sequence
 
-from hasten.core.admission import blocks_at_most, expected_output, max_output, retract_ratio
+from hasten.core.admission import OutputShare, blocks_at_most, expected_output, max_output, retract_ratio
 from hasten.core.batch import Batch, Chunk
-from hasten.core.kv import BlockPool
+from hasten.core.group import DecodeGroup
+from hasten.core.kv import BlockPool, coarsen
 from hasten.core.limits import Limits
 from hasten.core.policy import FOREVER, CachePolicy, Estimates, SchedulingPolicy
 from hasten.core.queue import WaitingQueue
@@ -47,11 +48,9 @@ class Scheduler:
             limits.num_blocks, limits.block_size, limits.prefix_caching, cache or CachePolicy()
         )
         self.now = 0.0
-        self.clock = 0  # decode steps scheduled
         self.done = 0  # decode steps completed
         self.version = 0  # changes with the membership of the decode group
-        self.num_decodes = 0
-        self.context = 0  # tokens in KV of the decode group
+        self.group = DecodeGroup(limits.block_size)
         self.running: dict[int, Request] = {}  # in the order of admission
         self.prefilling: list[Request] = []
         self.held: list[Request] = []  # finished members of a request-level batch that is not
@@ -62,14 +61,12 @@ class Scheduler:
         self.prompt_tokens_scheduled = 0
         self.prompt_tokens_cached = 0
         self.view = SchedulerView(self, estimates)
-        self._phase = [0] * limits.block_size  # members by (context - clock) mod block size
         self._caps: list[tuple[int, int, Request]] = []  # (clock of the last allowed token, order, request)
         self._held_context = 0
         self._admitted = 0
         self._made_room = False  # the last call of `schedule` freed blocks, after or without asking who waits
         self._unreported: list[Request] = []
-        self._ratio_start = limits.new_token_ratio
-        self._ratio_clock = 0
+        self.share = OutputShare(limits)
         self._rule = _RULES[limits.admission]
         kind = type(policy)
         self._mixed = limits.mixed_steps and kind.mixes_steps
@@ -93,7 +90,7 @@ class Scheduler:
         self.now = now
         request.drained = now
         if request.block_tokens and request.block_tokens < self.limits.block_size:
-            _coarsen(request, self.limits.block_size)
+            coarsen(request, self.limits.block_size)
         self.waiting.push(request)
         if self._hears_arrivals:
             self.policy.on_arrival(request, self.view)
@@ -152,7 +149,7 @@ class Scheduler:
     def steady_steps(self) -> int:
         """How many further `schedule` calls would repeat the last batch, if nothing arrives and nobody stops."""
         last = self.in_flight[-1]
-        if last.version != self.version or last.prefills or self.prefilling or not self.num_decodes:
+        if last.version != self.version or last.prefills or self.prefilling or not self.group.size:
             return 0
         limit = FOREVER
         if self.waiting:
@@ -165,10 +162,10 @@ class Scheduler:
         while caps:
             at, order, request = caps[0]
             if request.status == DECODING and request.order == order:
-                limit = min(limit, at - self.clock - 1)
+                limit = min(limit, at - self.group.clock - 1)
                 break
             heapq.heappop(caps)
-        return self._steps_that_fit(limit) if limit > 0 else 0
+        return self.group.steps_that_fit(self.pool.free, limit) if limit > 0 else 0
 
     def _eviction_may_admit(self) -> bool:
         """Whether the next in line may get in when its cached prefix is evicted, since it has less to hold then.
@@ -188,11 +185,11 @@ class Scheduler:
 
         The caller checked `steady_steps`, and that every batch in flight is such a step.
         """
-        grown = self.num_decodes * steps
-        self.pool.take(self._blocks_for(steps))
-        self.clock += steps
+        group = self.group
+        self.pool.take(group.blocks_for(steps))
+        group.advance(steps)
         self.done += steps
-        self.context += grown
+        grown = group.size * steps
         for batch in self.in_flight:
             batch.clock += steps
             batch.decode_context += grown
@@ -202,33 +199,23 @@ class Scheduler:
     def context_of(self, request: Request) -> int:
         """Tokens of `request` in KV, steps in flight included."""
         if request.status == DECODING:
-            return request.base + self.clock - request.joined
+            return request.base + self.group.clock - request.joined
         return request.base if request.status in (CLOSING, HELD) else request.computed
 
     def sampled_tokens(self, request: Request) -> int:
         """Output tokens of `request` whose sampling has been scheduled."""
-        return request.sampled + (self.clock - request.joined if request.status == DECODING else 0)
-
-    def new_token_ratio(self) -> float:
-        """Share of running requests' remaining caps that admission reserves now (`expected_output`)."""
-        limits = self.limits
-        fall = (limits.new_token_ratio - limits.min_token_ratio) / limits.ratio_decay_steps
-        return max(limits.min_token_ratio, self._ratio_start - (self.clock - self._ratio_clock) * fall)
-
-    def restart_ratio(self, ratio: float) -> None:
-        """Let the reserved share start again from `ratio`."""
-        self._ratio_start = ratio
-        self._ratio_clock = self.clock
+        return request.sampled + (self.group.clock - request.joined if request.status == DECODING else 0)
 
     # ---- one step ---------------------------------------------------------------------------------------
 
     def _step(self, prefill: bool, decode: bool) -> Batch | None:
         pool = self.pool
-        decodes = self.num_decodes if decode else 0
-        need = self._phase[-self.clock % self.limits.block_size] if decodes else 0
+        group = self.group
+        decodes = group.size if decode else 0
+        need = group.blocks_next() if decodes else 0
         if (self.prefilling and prefill) or need > pool.free:
             chunks, need, preempted = self._running_first(prefill, decode)
-            decodes = self.num_decodes if decode else 0
+            decodes = group.size if decode else 0
         else:
             chunks = []
             preempted = None
@@ -243,14 +230,13 @@ class Scheduler:
         held = len(self.held) if decodes else 0
         if not decodes and not chunks:
             return None
-        batch = Batch(chunks, decodes + held, 0, self.clock, self.version)
+        batch = Batch(chunks, decodes + held, 0, group.clock, self.version)
         if decodes:
-            batch.decode_context = self.context + self._held_context
+            batch.decode_context = group.context + self._held_context
             batch.padding = held
-            self.clock += 1
-            self.context += decodes
-            batch.clock = self.clock
-            if self._caps and self._caps[0][0] <= self.clock:
+            group.advance(1)
+            batch.clock = group.clock
+            if self._caps and self._caps[0][0] <= group.clock:
                 self._close(batch)
         if chunks:
             for chunk in chunks:
@@ -265,10 +251,11 @@ class Scheduler:
     def _running_first(self, prefill: bool, decode: bool) -> tuple[list[Chunk], int, list[Request] | None]:
         """Give running requests their tokens and blocks, preempting while they do not fit."""
         size = self.limits.block_size
+        group = self.group
         preempted: list[Request] | None = None
         while True:
-            decodes = self.num_decodes if decode else 0
-            need = self._phase[-self.clock % size] if decodes else 0
+            decodes = group.size if decode else 0
+            need = group.blocks_next() if decodes else 0
             wants: list[tuple[Request, int]] = []
             budget = self.limits.max_num_batched_tokens - decodes - len(self.held)
             for request in self.prefilling if prefill else ():
@@ -287,15 +274,15 @@ class Scheduler:
             victim = self._victim()
             if victim is None:
                 wants = []
-                need = self._phase[-self.clock % size] if decodes else 0
+                need = group.blocks_next() if decodes else 0
                 break
             preempted = [] if preempted is None else preempted
             preempted.append(victim)
             self._preempt(victim)
         if preempted is not None:
-            self._unreported.extend(preempted)
+            self._unreported += preempted
             if self._rule is expected_output:
-                self.restart_ratio(retract_ratio(self))
+                self.share.restart(group.clock, retract_ratio(self))
         chunks = [self._continue(request, tokens) for request, tokens in wants]
         return chunks, need, preempted
 
@@ -380,10 +367,8 @@ class Scheduler:
 
     def _join(self, request: Request, batch: Batch) -> None:
         """`request` samples a token in `batch` and decodes from the next step on."""
-        base = request.target
-        clock = self.clock
-        request.base = base
-        request.computed = base
+        clock = self.group.clock
+        request.base = request.computed = request.target
         request.joined = clock
         request.left = -1
         request.sampled += 1
@@ -391,45 +376,31 @@ class Scheduler:
         if allowed <= 0:
             request.status = CLOSING
             request.left = clock
-            self._closing(batch, request)
+            batch.close(request)
             return
         request.status = DECODING
-        self.num_decodes += 1
-        self.context += base
-        self._phase[(base - clock) % self.limits.block_size] += 1
+        self.group.join(request)
         self.version += 1
         caps = self._caps
         heapq.heappush(caps, (clock + allowed, request.order, request))
-        if len(caps) > 2 * self.num_decodes + 64:
+        if len(caps) > 2 * self.group.size + 64:
             self._caps = [item for item in caps if item[2].status == DECODING and item[2].order == item[1]]
             heapq.heapify(self._caps)
 
     def _leave(self, request: Request) -> None:
         """Take `request` out of the decode group; `base` then holds its tokens in KV."""
-        clock = self.clock
-        context = request.base + clock - request.joined
-        self.num_decodes -= 1
-        self.context -= context
-        self._phase[(context - clock) % self.limits.block_size] -= 1
+        self.group.leave(request)
         self.version += 1
-        request.sampled += clock - request.joined
-        request.base = context
-        request.left = clock
 
     def _close(self, batch: Batch) -> None:
         """Members that sample their last allowed token in `batch` are not scheduled again."""
         caps = self._caps
-        while caps and caps[0][0] <= self.clock:
+        while caps and caps[0][0] <= self.group.clock:
             _, order, request = heapq.heappop(caps)
             if request.status == DECODING and request.order == order:
                 self._leave(request)
                 request.status = CLOSING
-                self._closing(batch, request)
-
-    def _closing(self, batch: Batch, request: Request) -> None:
-        if batch.closing is None:
-            batch.closing = []
-        batch.closing.append(request)
+                batch.close(request)
 
     def _discount(self, request: Request) -> None:
         """The tokens of `request` in batches still in flight are waste."""
@@ -522,43 +493,8 @@ class Scheduler:
         self.num_preemptions += 1
         self.waiting.push(request, first=True)
 
-    # ---- block arithmetic of the group ------------------------------------------------------------------
-
-    def _blocks_for(self, steps: int) -> int:
-        """Blocks that the decode group takes in its next `steps` steps: n per block size, plus the remainder's."""
-        size = self.limits.block_size
-        cycles, rest = divmod(steps, size)
-        blocks = cycles * self.num_decodes
-        clock = self.clock
-        for step in range(rest):
-            blocks += self._phase[-(clock + step) % size]
-        return blocks
-
-    def _steps_that_fit(self, limit: int) -> int:
-        """How many of the next `limit` steps of the decode group find blocks."""
-        free = self.pool.free
-        size = self.limits.block_size
-        if (limit // size + 1) * self.num_decodes <= free:
-            return limit
-        cycles = free // self.num_decodes
-        steps = cycles * size
-        left = free - cycles * self.num_decodes
-        while steps < limit:
-            left -= self._phase[-(self.clock + steps) % size]
-            if left < 0:
-                break
-            steps += 1
-        return min(steps, limit)
-
     def _rank(self, request: Request) -> float:
         return self.policy.rank(request, self.view)
 
 
 _NOBODY: list[Request] = []
-
-
-def _coarsen(request: Request, block_size: int) -> None:
-    """Name blocks of `block_size` tokens by the last of the finer ids they span (ids are chained)."""
-    per_block = block_size // request.block_tokens
-    request.block_ids = request.block_ids[per_block - 1 :: per_block]
-    request.block_tokens = block_size

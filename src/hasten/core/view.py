@@ -47,12 +47,12 @@ class SchedulerView:
     @property
     def num_decodes(self) -> int:
         """How many decode."""
-        return self._scheduler.num_decodes
+        return self._scheduler.group.size
 
     @property
     def steps_decoded(self) -> int:
         """Decode steps scheduled so far."""
-        return self._scheduler.clock
+        return self._scheduler.group.clock
 
     @property
     def free_blocks(self) -> int:
@@ -96,6 +96,6 @@ class SchedulerView:
     def step_seconds(self) -> float:
         """Estimated time of a step that decodes what decodes now; 0 without a latency model or decodes."""
         scheduler = self._scheduler
-        if self._estimates is None or not scheduler.num_decodes:
+        if self._estimates is None or not scheduler.group.size:
             return 0.0
-        return self._estimates.decode_seconds(scheduler.num_decodes, scheduler.context)
+        return self._estimates.decode_seconds(scheduler.group.size, scheduler.group.context)

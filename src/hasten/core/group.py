@@ -1,0 +1,65 @@
+"""The sequences that decode, as a group: one token each per step, so sums and a clock are all the books it needs."""
+
+from hasten.core.request import Request
+
+
+class DecodeGroup:
+    """`size` sequences with `context` tokens in KV together; `clock` counts the decode steps scheduled so far.
+
+    A member's context is base + (clock - joined). It needs a new KV block when its context is a multiple of the
+    block size, so members are counted by (context - clock) mod block size, which never changes.
+    """
+
+    def __init__(self, block_size: int) -> None:
+        self.size = 0
+        self.context = 0
+        self.clock = 0
+        self._block_size = block_size
+        self._phase = [0] * block_size
+
+    def join(self, request: Request) -> None:
+        """Take `request` in, with `request.base` tokens in KV."""
+        self.size += 1
+        self.context += request.base
+        self._phase[(request.base - self.clock) % self._block_size] += 1
+
+    def leave(self, request: Request) -> None:
+        """Let `request` go; `base` then holds its tokens in KV, and `sampled` the tokens it sampled here too."""
+        steps = self.clock - request.joined
+        self._phase[(request.base - request.joined) % self._block_size] -= 1
+        request.base += steps
+        request.sampled += steps
+        request.left = self.clock
+        self.size -= 1
+        self.context -= request.base
+
+    def advance(self, steps: int) -> None:
+        """Every member takes `steps` steps."""
+        self.clock += steps
+        self.context += self.size * steps
+
+    def blocks_next(self) -> int:
+        """Blocks that the next step takes."""
+        return self._phase[-self.clock % self._block_size]
+
+    def blocks_for(self, steps: int) -> int:
+        """Blocks that the next `steps` steps take: `size` per block size, plus the remainder's."""
+        cycles, rest = divmod(steps, self._block_size)
+        blocks = cycles * self.size
+        for clock in range(self.clock, self.clock + rest):
+            blocks += self._phase[-clock % self._block_size]
+        return blocks
+
+    def steps_that_fit(self, free: int, limit: int) -> int:
+        """How many of the next `limit` steps find blocks when `free` are left."""
+        cycles = free // self.size
+        if limit // self._block_size < cycles:
+            return limit
+        steps = cycles * self._block_size
+        left = free - cycles * self.size
+        while steps < limit:
+            left -= self._phase[-(self.clock + steps) % self._block_size]
+            if left < 0:
+                return steps
+            steps += 1
+        return limit

@@ -1,0 +1,182 @@
+"""From a deployment and a workload to a report: wires core, costs and policies together and plays the run."""
+
+from __future__ import annotations
+
+import copy
+import math
+from time import perf_counter
+
+from hasten.core.batch import Chunk
+from hasten.core.policy import (
+    AdmitPolicy,
+    CachePolicy,
+    Estimates,
+    LengthPredictor,
+    RoutePolicy,
+    SchedulingPolicy,
+)
+from hasten.core.request import SLO, Request
+from hasten.core.scheduler import Scheduler
+from hasten.deployment import Deployment
+from hasten.latency.compiled import StepCost
+from hasten.policies import load_policy
+from hasten.report.gaps import Gaps
+from hasten.report.records import Records
+from hasten.report.report import Report
+from hasten.report.stats import ReplicaStats, RunStats
+from hasten.sim.recorder import Recorder
+from hasten.sim.replica import Frontend, Replica
+from hasten.sim.simulation import Progress, Simulation
+from hasten.sim.source import source_of
+from hasten.workload import Workload
+
+
+def simulate(
+    deployment: Deployment,
+    work: Workload,
+    *,
+    schedule: str | SchedulingPolicy = "fcfs",
+    route: str | RoutePolicy = "round_robin",
+    cache: str | CachePolicy = "lru",
+    admit: str | AdmitPolicy = "always",
+    length: str | LengthPredictor | None = None,
+    slo: SLO | None = None,
+    seed: int = 0,
+    stepping: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Play `work` on `deployment` in virtual time and report latencies (s), rates, use and cost.
+
+    Policies are names ("sjf"), names with parameters ("static:batch_size=8"), paths ("./mine.py") or instances;
+    every replica gets a copy. `stepping` takes every step one by one instead of jumping over those that decide
+    nothing: the same result to rounding, slower. `progress(ended, total)` is called now and then.
+
+    Raises InputError for an unknown policy or setting, or a model that does not fit.
+    """
+    began = perf_counter()
+    recorder = Recorder()
+    truth: dict[int, int] = {}
+    estimates = CostEstimates(deployment.cost)
+    policies = (load_policy("schedule", schedule), load_policy("cache", cache))
+    replicas = [
+        _replica(deployment, index, policies, recorder, truth, estimates=estimates, stepping=stepping)
+        for index in range(deployment.replicas * deployment.parallelism.dp)
+    ]
+    simulation = Simulation(
+        source_of(work, slo),
+        replicas,
+        recorder,
+        truth,
+        route=copy.deepcopy(load_policy("route", route)),
+        admit=copy.deepcopy(load_policy("admit", admit)),
+        length=None if length is None else copy.deepcopy(load_policy("length", length)),
+        estimates=estimates,
+        seed=seed,
+    )
+    simulation.run(progress)
+    return Report(
+        records=records_of(recorder),
+        origin="analytical",
+        error=_error(deployment),
+        stats=RunStats(
+            [_stats(replica) for replica in replicas],
+            simulated_seconds=simulation.now,
+            wall_seconds=perf_counter() - began,
+        ),
+        label=deployment.label,
+        slo=slo,
+        price_per_hour=deployment.price_per_hour,
+        request_rate=work.rate,
+        max_concurrency=None if work.closed_loop is None else work.closed_loop.concurrency,
+    )
+
+
+def _replica(
+    deployment: Deployment,
+    index: int,
+    policies: tuple[SchedulingPolicy, CachePolicy],
+    recorder: Recorder,
+    truth: dict[int, int],
+    *,
+    estimates: Estimates,
+    stepping: bool,
+) -> Replica:
+    scheduling, caching = copy.deepcopy(policies)
+    scheduler = Scheduler(deployment.scheduler_limits, scheduling, cache=caching, estimates=estimates)
+    return Replica(
+        index,
+        scheduler,
+        deployment.cost,
+        recorder,
+        truth,
+        depth=deployment.profile.loop_depth,
+        stepping=stepping,
+        frontend=_frontend(deployment),
+    )
+
+
+class CostEstimates:
+    """What policies may ask of the latency model, in seconds."""
+
+    def __init__(self, cost: StepCost) -> None:
+        self._cost = cost
+        self._anyone = Request(-1, 0.0, 1, 1)
+
+    def prefill_seconds(self, tokens: int, context: int) -> float:
+        """A step that computes one chunk of `tokens` after `context` cached ones, and nothing else."""
+        return self._cost.mixed([Chunk(self._anyone, tokens, context, True)], 0, 0)
+
+    def decode_seconds(self, num_sequences: int, context: int) -> float:
+        """A step that decodes `num_sequences` with `context` tokens in KV together."""
+        fixed, slope, _ = self._cost.decode_line(num_sequences, context)
+        return fixed + slope * context
+
+
+def records_of(recorder: Recorder) -> Records:
+    """The columns of a run, in the order of the requests' ids."""
+    gaps = Gaps(
+        recorder.gap_first,
+        recorder.gap_increment,
+        recorder.gap_steps,
+        recorder.gap_weight,
+        start=recorder.gap_start,
+    )
+    return Records(
+        id=recorder.id,
+        arrival=recorder.arrival,
+        queued=recorder.drained,
+        scheduled=recorder.scheduled,
+        first_token=recorder.first_token,
+        finish=recorder.finish,
+        prompt_tokens=recorder.prompt_tokens,
+        output_tokens=recorder.output_tokens,
+        cached_tokens=recorder.cached_tokens,
+        preemptions=recorder.preemptions,
+        replica=recorder.replica,
+        session=recorder.session,
+        status=recorder.status,
+        gaps=gaps,
+    )
+
+
+def _stats(replica: Replica) -> ReplicaStats:
+    return ReplicaStats(
+        num_blocks=replica.scheduler.pool.num_blocks,
+        busy_seconds=replica.busy,
+        steps=replica.steps,
+        decode_tokens=replica.decode_tokens,
+        kv_block_seconds=replica.kv_block_seconds,
+        kv_peak_blocks=replica.kv_peak_blocks,
+    )
+
+
+def _frontend(deployment: Deployment) -> Frontend | None:
+    profile = deployment.profile
+    if profile.front_end_seconds == 0.0 and profile.front_end_seconds_per_prompt_token == 0.0:
+        return None
+    return Frontend(profile.front_end_seconds, profile.front_end_seconds_per_prompt_token)
+
+
+def _error(deployment: Deployment) -> str:
+    error = deployment.latency.error
+    return "unknown" if math.isnan(error) else f"{error:.0%} of a step time"

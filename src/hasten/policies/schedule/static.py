@@ -19,8 +19,8 @@ class Static(SchedulingPolicy):
 
     Paper: "A Queueing Theoretic Perspective on Low-Latency LLM Inference with Variable Token Length", WiOpt 2024,
         arXiv:2407.05347, section on batched inference; the baseline of Orca, OSDI 2022.
-    Differs: who doesn't fit into KV memory or the sequence limit before the first decode waits for the next batch, and
-        so does a preempted member. Prompts take several steps where the token budget forces it.
+    Differs: prompts take several steps where the token budget forces it; who doesn't fit into KV memory or the
+        sequence limit before the first decode waits for the next batch; a preempted member comes back when it fits.
     Needs: nothing.
     """
 

@@ -1,0 +1,275 @@
+"""Playing a case: by steps under the eyes of an auditor, or with jumps as a simulation does it."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from hasten.core.batch import Batch, Chunk
+from hasten.core.request import Request
+from hasten.core.scheduler import Scheduler
+from hasten.sim.recorder import OK, Recorder
+from hasten.sim.replica import Replica
+from hasten.sim.simulation import Simulation
+from hasten.sim.source import Source
+from hasten.testing.books import check_books
+from hasten.testing.broken import LawBroken
+from hasten.testing.cases import Call, Case
+
+Make = Callable[[str], Any]
+"""A fresh policy of the role."""
+
+
+class Row(NamedTuple):
+    """How one request fared. Times in seconds; -1 for what never happened."""
+
+    arrival: float
+    drained: float
+    scheduled: float
+    first_token: float
+    finish: float
+    output_tokens: int
+    cached_tokens: int
+    preemptions: int
+    replica: int
+    status: int
+
+    @property
+    def ttft(self) -> float:
+        """Arrival to first token (s)."""
+        return self.first_token - self.arrival
+
+
+@dataclass
+class Outcome:
+    """What a run left behind: a row per ended request, every gap between tokens, and each turn's decisions."""
+
+    rows: dict[int, Row] = field(default_factory=dict)
+    gaps: list[float] = field(default_factory=list)  # s, sorted
+    predicted: dict[int, float] = field(default_factory=dict)  # tokens
+    known_at: dict[int, float] = field(
+        default_factory=dict
+    )  # s, when the length became known: held ones leave later
+    decisions: list[tuple[Any, ...]] = field(default_factory=list)  # (time, replica, what), of stepped runs
+
+
+class Listed(Source):
+    """The calls of a case. Requests are made beforehand, in an order of their own, so that addresses mean nothing."""
+
+    def __init__(self, case: Case, order: str) -> None:
+        super().__init__(len(case.calls))
+        self.requests: dict[int, Request] = {}
+        calls = list(case.calls)
+        random.Random(order).shuffle(calls)
+        for call in calls:
+            self.requests[call.id] = _request(call)
+        self._calls = case.calls
+        self._at = 0
+        self.next_time = case.calls[0].arrival
+
+    def pop(self) -> Request:
+        """The next call."""
+        call = self._calls[self._at]
+        self._at += 1
+        self.output_tokens = call.output
+        self.next_time = self._calls[self._at].arrival if self._at < len(self._calls) else math.inf
+        return self.requests[call.id]
+
+
+class CaseEstimates:
+    """The latency model of a case, as policies may ask it."""
+
+    def __init__(self, case: Case) -> None:
+        self._cost = case.cost
+        self._probe = Request(0, 0.0, 1, 1)
+
+    def prefill_seconds(self, tokens: int, context: int) -> float:
+        """One chunk alone in a step."""
+        return self._cost.mixed([Chunk(self._probe, tokens, context, True)], 0, 0)
+
+    def decode_seconds(self, num_sequences: int, context: int) -> float:
+        """One step of decodes alone."""
+        a, b, _ = self._cost.decode_line(num_sequences, context)
+        return a + b * context
+
+
+def play(case: Case, make: Make, *, stepping: bool = False) -> Outcome:
+    """Run `case` with policies from `make(role)`, a fresh one for every scheduler and pool.
+
+    A stepping run is audited: books, budgets and clock are checked after every turn. Raises LawBroken.
+    """
+    source = Listed(case, case.name + str(case.calls[-1].id))
+    recorder = Recorder()
+    truth: dict[int, int] = {}
+    estimates = CaseEstimates(case)
+    replicas = [
+        Replica(
+            index,
+            Scheduler(case.limits, make("schedule"), cache=make("cache"), estimates=estimates),
+            case.cost,
+            recorder,
+            truth,
+            depth=case.depth,
+            stepping=stepping,
+        )
+        for index in range(case.replicas)
+    ]
+    simulation = Simulation(
+        source,
+        replicas,
+        recorder,
+        truth,
+        route=make("route"),
+        admit=make("admit"),
+        length=make("length"),
+        estimates=estimates,
+    )
+    auditor = _Auditor(case, stepping)
+    try:
+        simulation.run(observe=auditor.look)
+    except RuntimeError:
+        idle = source.next_time == math.inf and all(replica.next_time == math.inf for replica in replicas)
+        if not idle:
+            raise
+    outcome = _outcome(recorder, source)
+    outcome.decisions = auditor.decisions
+    outcome.known_at = {id: row.finish for id, row in outcome.rows.items() if row.status == OK} | auditor.held
+    for replica in replicas:
+        for scheduler in replica.ranks:
+            check_books(scheduler)
+    _check_untouched(case, source)
+    return outcome
+
+
+class _Auditor:
+    """Looks at a replica after each of its turns."""
+
+    def __init__(self, case: Case, thorough: bool) -> None:
+        self.decisions: list[tuple[Any, ...]] = []
+        self.held: dict[int, float] = {}
+        self._thorough = thorough
+        self._turns = 0
+        self._most = 1000 + 50 * sum(call.prompt + min(call.output, call.cap) + 10 for call in case.calls)
+        self._before: dict[int, float] = {}
+        self._seen: dict[int, list[Batch]] = {}
+
+    def look(self, replica: Replica) -> None:
+        self._turns += 1
+        if self._turns > self._most:
+            raise LawBroken(
+                "finishes",
+                f"{self._turns:,} turns and no end: replica {replica.index} stands at {replica.now:.6g} s",
+            )
+        if not self._thorough:
+            return
+        now = replica.now
+        before = self._before.get(replica.index, 0.0)
+        if now < before:
+            raise LawBroken("clock", f"replica {replica.index} went back from {before!r} to {now!r} s")
+        self._before[replica.index] = now
+        for scheduler in replica.ranks:
+            check_books(scheduler)
+            for request in scheduler.held:
+                self.held.setdefault(request.id, now)
+            batches = list(scheduler.in_flight)
+            seen = self._seen.get(id(scheduler), [])
+            for batch in batches:
+                if not any(batch is old for old in seen):
+                    check_budgets(scheduler, batch)
+                    self.decisions.append((now, replica.index, *_decision(batch)))
+            self._seen[id(scheduler)] = batches
+
+
+def check_budgets(scheduler: Scheduler, batch: Batch) -> None:
+    """A step keeps the token budget and the sequence limit, and no chunk exceeds its prompt. Raises LawBroken."""
+    limits = scheduler.limits
+    if batch.tokens > limits.max_num_batched_tokens:
+        raise LawBroken(
+            "budgets",
+            f"a step computes {batch.tokens:,} tokens, the budget is {limits.max_num_batched_tokens:,}",
+        )
+    sequences = max(len(scheduler.running), batch.num_decodes + len(batch.prefills))
+    if sequences > limits.max_num_seqs:
+        raise LawBroken("budgets", f"{sequences} sequences run, the limit is {limits.max_num_seqs}")
+    for chunk in batch.prefills:
+        if chunk.tokens < 1 or (chunk.is_last and chunk.context + chunk.tokens < chunk.request.prompt_tokens):
+            raise LawBroken("budgets", f"{chunk!r} of {chunk.request!r} has {chunk.tokens} tokens")
+
+
+def _decision(batch: Batch) -> tuple[Any, ...]:
+    return (
+        tuple((chunk.request.id, chunk.tokens, chunk.context, chunk.is_last) for chunk in batch.prefills),
+        batch.num_decodes,
+        batch.decode_context,
+        tuple(request.id for request in batch.preempted or ()),
+        tuple(request.id for request in batch.closing or ()),
+    )
+
+
+def _request(call: Call) -> Request:
+    return Request(
+        call.id,
+        call.arrival,
+        call.prompt,
+        call.cap,
+        block_ids=call.block_ids,
+        block_tokens=call.block_tokens,
+        session=call.session,
+        priority=call.priority,
+        slo=call.slo,
+    )
+
+
+def _check_untouched(case: Case, source: Listed) -> None:
+    for call in case.calls:
+        request = source.requests[call.id]
+        for name, given, found in (
+            ("arrival", call.arrival, request.arrival),
+            ("prompt_tokens", call.prompt, request.prompt_tokens),
+            ("session", call.session, request.session),
+            ("priority", call.priority, request.priority),
+            ("slo", call.slo, request.slo),
+        ):
+            if given != found:
+                raise LawBroken(
+                    "reads_only",
+                    f"request {call.id}: {name} was {given!r} and is {found!r} now: policies only read",
+                )
+
+
+def _outcome(recorder: Recorder, source: Listed) -> Outcome:
+    outcome = Outcome()
+    rows = zip(
+        recorder.arrival,
+        recorder.drained,
+        recorder.scheduled,
+        recorder.first_token,
+        recorder.finish,
+        recorder.output_tokens,
+        recorder.cached_tokens,
+        recorder.preemptions,
+        recorder.replica,
+        recorder.status,
+        strict=True,
+    )
+    for id, row in zip(recorder.id, rows, strict=True):
+        if id in outcome.rows:
+            raise LawBroken("requests_conserved", f"request {id} ended twice")
+        outcome.rows[id] = Row(*row)
+    series = zip(
+        recorder.gap_first, recorder.gap_increment, recorder.gap_steps, recorder.gap_weight, strict=True
+    )
+    for first, increment, steps, weight in series:
+        for step in range(steps):
+            outcome.gaps.extend([first + increment * step] * weight)
+    outcome.gaps.sort()
+    outcome.predicted = {id: request.predicted_output for id, request in source.requests.items()}
+    return outcome
+
+
+def count_gaps(outcome: Outcome) -> int:
+    """How many gaps between tokens the finished requests of `outcome` must have."""
+    return sum(row.output_tokens - 1 for row in outcome.rows.values() if row.status == OK)

@@ -10,16 +10,17 @@ from hasten.core.request import Request
 class WaitingQueue:
     """Requests that wait for admission. Without `rank` it is first in first out, and preempted requests go first.
 
-    With `rank` the smallest rank goes first, ties by arrival; `resort` ranks everybody anew.
+    With `rank` the smallest rank goes first, ties by arrival; `resort` ranks everybody anew. `size` counts them.
     """
 
     def __init__(self, rank: Callable[[Request], float] | None = None) -> None:
+        self.size = 0
         self._rank = rank
         self._fifo: deque[Request] = deque()
         self._heap: list[tuple[float, float, int, Request]] = []
 
     def __len__(self) -> int:
-        return len(self._fifo) if self._rank is None else len(self._heap)
+        return self.size
 
     def __iter__(self) -> Iterator[Request]:
         if self._rank is None:
@@ -28,6 +29,7 @@ class WaitingQueue:
 
     def push(self, request: Request, *, first: bool = False) -> None:
         """Append `request`, or put it `first` (a preempted request; a rank overrules that)."""
+        self.size += 1
         if self._rank is not None:
             heapq.heappush(self._heap, (self._rank(request), request.arrival, request.id, request))
         elif first:
@@ -41,10 +43,12 @@ class WaitingQueue:
 
     def pop(self) -> Request:
         """Take the next in line."""
+        self.size -= 1
         return self._fifo.popleft() if self._rank is None else heapq.heappop(self._heap)[3]
 
     def remove(self, request: Request) -> None:
         """Take `request` from wherever it stands."""
+        self.size -= 1
         if self._rank is None:
             self._fifo.remove(request)
         else:

@@ -111,8 +111,11 @@ class Scheduler:
         batch = self.in_flight.popleft()
         if batch.num_decodes:
             self.done = batch.clock
-        if not stopped and batch.closing is None:
-            return _NOBODY
+        closing = batch.closing
+        return _NOBODY if closing is None and not stopped else self._end(now, stopped, closing)
+
+    def _end(self, now: float, stopped: Sequence[Request], closing: list[Request] | None) -> list[Request]:
+        """Book the ends that a completed step brings. Returns who finished."""
         self.now = now
         self.pool.now = now
         ended: list[Request] = []
@@ -120,8 +123,8 @@ class Scheduler:
             if request.status != FINISHED and request.status != HELD:
                 self._discount(request)
                 ended.append(request)
-        if batch.closing is not None:
-            ended.extend(request for request in batch.closing if request.status == CLOSING)
+        if closing is not None:
+            ended.extend(request for request in closing if request.status == CLOSING)
         finished: list[Request] = []
         for request in ended:
             if self.policy.holds_batch and request.status != WAITING:
@@ -152,7 +155,7 @@ class Scheduler:
         if last.version != self.version or last.prefills or self.prefilling or not self.group.size:
             return 0
         limit = FOREVER
-        if self.waiting:
+        if self.waiting.size:
             if self._made_room or self.limits.admission == "expected_output":
                 return 0  # the refusal may not last
             if self._eviction_may_admit():
@@ -180,19 +183,20 @@ class Scheduler:
             and self.pool.hits(self.waiting.head()) > 0
         )
 
-    def advance(self, steps: int) -> None:
+    def advance(self, steps: int, now: float, stopped: Sequence[Request] = ()) -> list[Request]:
         """Schedule and complete `steps` more steps like those in flight, which all move on by as many.
 
-        The caller checked `steady_steps`, and that every batch in flight is such a step.
+        The last of them completed at `now` (s); `stopped` ended with it. Returns who finished. The caller checked
+        `steady_steps`, and that every batch in flight is such a step.
         """
         group = self.group
         self.pool.take(group.blocks_for(steps))
         group.advance(steps)
         self.done += steps
-        grown = group.size * steps
         for batch in self.in_flight:
             batch.clock += steps
-            batch.decode_context += grown
+            batch.decode_context += group.size * steps
+        return self._end(now, stopped, None) if stopped else _NOBODY
 
     # ---- books that policies and drivers read -----------------------------------------------------------
 
@@ -221,7 +225,7 @@ class Scheduler:
             preempted = None
         if need:
             pool.take(need)
-        if prefill and preempted is None and self.waiting:
+        if prefill and preempted is None and self.waiting.size:
             budget = self.limits.max_num_batched_tokens - decodes - len(self.held)
             for chunk in chunks:
                 budget -= chunk.tokens
@@ -320,7 +324,7 @@ class Scheduler:
         running = self.running
         if self._resorts:
             waiting.resort()
-        while waiting and budget > 0 and len(running) < limits.max_num_seqs:
+        while waiting.size and budget > 0 and len(running) < limits.max_num_seqs:
             request = waiting.head()
             if self._gates and not request.preemptions and not self.policy.admits(self.view):
                 return

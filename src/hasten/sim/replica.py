@@ -153,11 +153,7 @@ class Replica:
         lead_end = now
         pipelined = self.depth > 1
         if pipelined or head.prefills:
-            if head.prefills:
-                lead_end += self.cost.mixed(head.prefills, head.num_decodes, head.decode_context)
-            else:
-                a, b, _ = self.cost.decode_line(head.num_decodes, head.decode_context)
-                lead_end += a + b * head.decode_context
+            lead_end += self._seconds(head)
             self._lead_end = self.next_time = lead_end
             if self.stepping or (head.prefills and not pipelined) or len(in_flight) < self.depth:
                 return
@@ -182,6 +178,12 @@ class Replica:
             self._shorten(self.inbox[0][0])
         if self._gates and scheduler.waiting:
             self._shorten(scheduler.policy.wakes_at(scheduler.view))
+
+    def _seconds(self, batch: Batch) -> float:
+        if batch.prefills:
+            return self.cost.mixed(batch.prefills, batch.num_decodes, batch.decode_context)
+        a, b, _ = self.cost.decode_line(batch.num_decodes, batch.decode_context)
+        return a + b * batch.decode_context
 
     def _most_steps(self, head: Batch, last: Batch, pipelined: bool) -> int:
         """Steps of the series until a sequence stops or the scheduler may decide otherwise."""
@@ -245,11 +247,11 @@ class Replica:
         if not self._series:
             return self._complete(now)
         steps = self._steps
-        if self.depth > 1:
+        pipelined = self.depth > 1
+        if pipelined:
             self._complete(self._lead_end)
             if steps == 0:
                 return _NOBODY
-            scheduler.schedule(now)
         last = scheduler.in_flight[0]
         weight = last.num_decodes - last.padding
         if weight > 0:
@@ -257,9 +259,12 @@ class Replica:
         self._emitted = now
         self.steps += steps
         self.decode_tokens += steps * weight
+        stopped = self._stopped_by(last.clock + steps - 1)
+        if pipelined:  # the batch in flight now stands for the step after the series
+            return scheduler.advance(steps, now, stopped)
         if steps > 1:
-            scheduler.advance(steps - 1)
-        return scheduler.complete(now, self._stopped_by(last.clock))
+            scheduler.advance(steps - 1, now)
+        return scheduler.complete(now, stopped)
 
     def _complete(self, at: float) -> list[Request]:
         """The oldest batch in flight ended at `at` (s)."""

@@ -43,23 +43,28 @@ def simulate(
     slo: SLO | None = None,
     seed: int = 0,
     stepping: bool = False,
+    cost: StepCost | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Play `work` on `deployment` in virtual time and report latencies (s), rates, use and cost.
 
     Policies are names ("sjf"), names with parameters ("static:batch_size=8"), paths ("./mine.py") or instances;
     every replica gets a copy. `stepping` takes every step one by one instead of jumping over those that decide
-    nothing: the same result to rounding, slower. `progress(ended, total)` is called now and then.
+    nothing: the same result to rounding, slower. `cost` replaces the deployment's step times.
+    `progress(ended, total)` is called now and then.
 
     Raises InputError for an unknown policy or setting, or a model that does not fit.
     """
     began = perf_counter()
     recorder = Recorder()
     truth: dict[int, int] = {}
-    estimates = CostEstimates(deployment.cost)
+    cost = deployment.cost if cost is None else cost
+    estimates = CostEstimates(cost)
     policies = (load_policy("schedule", schedule), load_policy("cache", cache))
     replicas = [
-        _replica(deployment, index, policies, recorder, truth, estimates=estimates, stepping=stepping)
+        _replica(
+            deployment, index, policies, recorder, truth, cost=cost, estimates=estimates, stepping=stepping
+        )
         for index in range(deployment.replicas * deployment.parallelism.dp)
     ]
     simulation = Simulation(
@@ -98,6 +103,7 @@ def _replica(
     recorder: Recorder,
     truth: dict[int, int],
     *,
+    cost: StepCost,
     estimates: Estimates,
     stepping: bool,
 ) -> Replica:
@@ -106,7 +112,7 @@ def _replica(
     return Replica(
         index,
         scheduler,
-        deployment.cost,
+        cost,
         recorder,
         truth,
         depth=deployment.profile.loop_depth,

@@ -64,7 +64,7 @@ class Scheduler:
         self._caps: list[tuple[int, int, Request]] = []  # (clock of the last allowed token, order, request)
         self._held_context = 0
         self._admitted = 0
-        self._made_room = False  # the last call of `schedule` freed blocks, after or without asking who waits
+        self._made_room = False  # who waits may fit after the last call of `schedule`: nobody asked, or asked too early
         self._unreported: list[Request] = []
         self.share = OutputShare(limits)
         self._rule = _RULES[limits.admission]
@@ -158,8 +158,6 @@ class Scheduler:
         if self.waiting.size:
             if self._made_room or self.limits.admission == "expected_output":
                 return 0  # the refusal may not last
-            if self._eviction_may_admit():
-                return 0
             limit = self.policy.horizon(self.view) - 1
         caps = self._caps
         while caps:
@@ -169,19 +167,6 @@ class Scheduler:
                 break
             heapq.heappop(caps)
         return self.group.steps_that_fit(self.pool.free, limit) if limit > 0 else 0
-
-    def _eviction_may_admit(self) -> bool:
-        """Whether the next in line may get in when its cached prefix is evicted, since it has less to hold then.
-
-        Only where just the first chunk must fit: a whole sequence needs as many blocks with hits as without.
-        """
-        limits = self.limits
-        return (
-            limits.prefix_caching
-            and not limits.reserve_full_sequence
-            and len(self.running) < limits.max_num_seqs
-            and self.pool.hits(self.waiting.head()) > 0
-        )
 
     def advance(self, steps: int, now: float, stopped: Sequence[Request] = ()) -> list[Request]:
         """Schedule and complete `steps` more steps like those in flight, which all move on by as many.
@@ -339,6 +324,8 @@ class Scheduler:
             if hits:
                 need += pool.unused_hits(request, hits)
             if need + limits.watermark_blocks > pool.free and (running or need > pool.free):
+                if hits and not limits.reserve_full_sequence:
+                    self._made_room = True  # with its prefix evicted it has less to hold, and its first chunk may fit
                 return
             if self._rule is not None:
                 if not self._rule(self, request):

@@ -21,7 +21,7 @@ LEVELS = (
     ("policies", "latency", "workload", "report"),
     ("deployment",),
     ("sim", "engine"),
-    ("claims", "plan", "testing"),
+    ("claims", "plan", "accuracy", "testing"),
     ("cli",),
 )
 HEIGHT = {name: height for height, names in enumerate(LEVELS) for name in names}

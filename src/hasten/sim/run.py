@@ -10,7 +10,6 @@ from hasten.core.batch import Chunk
 from hasten.core.policy import (
     AdmitPolicy,
     CachePolicy,
-    Estimates,
     LengthPredictor,
     RoutePolicy,
     SchedulingPolicy,
@@ -50,21 +49,18 @@ def simulate(
 
     Policies are names ("sjf"), names with parameters ("static:batch_size=8"), paths ("./mine.py") or instances;
     every replica gets a copy. `stepping` takes every step one by one instead of jumping over those that decide
-    nothing: the same result to rounding, slower. `cost` replaces the deployment's step times.
-    `progress(ended, total)` is called now and then.
+    nothing: the same result to rounding, slower. `cost` replaces the deployment's step times. Now and then
+    `progress(ended, total)` is called.
 
     Raises InputError for an unknown policy or setting, or a model that does not fit.
     """
     began = perf_counter()
     recorder = Recorder()
     truth: dict[int, int] = {}
-    cost = deployment.cost if cost is None else cost
-    estimates = CostEstimates(cost)
+    estimates = CostEstimates(deployment.cost if cost is None else cost)
     policies = (load_policy("schedule", schedule), load_policy("cache", cache))
     replicas = [
-        _replica(
-            deployment, index, policies, recorder, truth, cost=cost, estimates=estimates, stepping=stepping
-        )
+        _replica(deployment, index, policies, recorder, truth, estimates=estimates, stepping=stepping)
         for index in range(deployment.replicas * deployment.parallelism.dp)
     ]
     simulation = Simulation(
@@ -103,8 +99,7 @@ def _replica(
     recorder: Recorder,
     truth: dict[int, int],
     *,
-    cost: StepCost,
-    estimates: Estimates,
+    estimates: CostEstimates,
     stepping: bool,
 ) -> Replica:
     scheduling, caching = copy.deepcopy(policies)
@@ -112,7 +107,7 @@ def _replica(
     return Replica(
         index,
         scheduler,
-        cost,
+        estimates.cost,
         recorder,
         truth,
         depth=deployment.profile.loop_depth,
@@ -125,16 +120,16 @@ class CostEstimates:
     """What policies may ask of the latency model, in seconds."""
 
     def __init__(self, cost: StepCost) -> None:
-        self._cost = cost
+        self.cost = cost
         self._anyone = Request(-1, 0.0, 1, 1)
 
     def prefill_seconds(self, tokens: int, context: int) -> float:
         """A step that computes one chunk of `tokens` after `context` cached ones, and nothing else."""
-        return self._cost.mixed([Chunk(self._anyone, tokens, context, True)], 0, 0)
+        return self.cost.mixed([Chunk(self._anyone, tokens, context, True)], 0, 0)
 
     def decode_seconds(self, num_sequences: int, context: int) -> float:
         """A step that decodes `num_sequences` with `context` tokens in KV together."""
-        fixed, slope, _ = self._cost.decode_line(num_sequences, context)
+        fixed, slope, _ = self.cost.decode_line(num_sequences, context)
         return fixed + slope * context
 
 

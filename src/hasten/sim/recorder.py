@@ -6,13 +6,15 @@ from hasten.core.request import Request
 
 OK, REJECTED, UNFINISHED = range(3)
 
+_PIECE = 8192  # rows that wait in a list before they become columns: appending to a list is cheaper
+
 
 class Recorder:
     """Request records and token gaps of one run, compact enough for millions of requests.
 
     Gaps between output tokens are kept as arithmetic progressions (start, first gap, increment, steps, weight):
     `weight` sequences each emitted `steps` tokens from `start` on, `first`, `first + increment`, ... seconds
-    apart. Every single gap can be rebuilt from them exactly. Times in seconds.
+    apart. Every single gap can be rebuilt from them exactly. Times in seconds. Call `flush` before reading.
     """
 
     def __init__(self) -> None:
@@ -34,27 +36,61 @@ class Recorder:
         self.gap_increment = array("d")
         self.gap_steps = array("i")
         self.gap_weight = array("i")
+        self._request_times: list[float] = []
+        self._request_counts: list[int] = []
+        self._gap_times: list[float] = []
+        self._gap_counts: list[int] = []
 
     def gaps(self, start: float, first: float, increment: float, steps: int, weight: int) -> None:
         """`weight` sequences emitted `steps` tokens each, the first gap beginning at `start`."""
-        self.gap_start.append(start)
-        self.gap_first.append(first)
-        self.gap_increment.append(increment)
-        self.gap_steps.append(steps)
-        self.gap_weight.append(weight)
+        self._gap_times += (start, first, increment)
+        self._gap_counts += (steps, weight)
+        if len(self._gap_counts) > 2 * _PIECE:
+            self.flush()
 
     def request(self, request: Request, output_tokens: int, replica: int, status: int) -> None:
         """The life of `request`, which ended or was cut off."""
-        self.id.append(request.id)
-        self.arrival.append(request.arrival)
-        self.drained.append(request.drained)
-        self.scheduled.append(request.scheduled)
-        self.first_token.append(request.first_token)
-        self.finish.append(request.finish)
-        self.prompt_tokens.append(request.prompt_tokens)
-        self.output_tokens.append(output_tokens)
-        self.cached_tokens.append(request.cached)
-        self.preemptions.append(request.preemptions)
-        self.replica.append(replica)
-        self.session.append(request.session)
-        self.status.append(status)
+        self._request_times += (
+            request.arrival,
+            request.drained,
+            request.scheduled,
+            request.first_token,
+            request.finish,
+        )
+        self._request_counts += (
+            request.id,
+            request.prompt_tokens,
+            output_tokens,
+            request.cached,
+            request.preemptions,
+            replica,
+            request.session,
+            status,
+        )
+
+    def flush(self) -> None:
+        """Turn the rows that wait into columns."""
+        times = (self.arrival, self.drained, self.scheduled, self.first_token, self.finish)
+        _deal(self._request_times, times)
+        _deal(
+            self._request_counts,
+            (
+                self.id,
+                self.prompt_tokens,
+                self.output_tokens,
+                self.cached_tokens,
+                self.preemptions,
+                self.replica,
+                self.session,
+                self.status,
+            ),
+        )
+        _deal(self._gap_times, (self.gap_start, self.gap_first, self.gap_increment))
+        _deal(self._gap_counts, (self.gap_steps, self.gap_weight))
+
+
+def _deal(rows: list[float] | list[int], columns: tuple[array, ...]) -> None:  # type: ignore[type-arg]
+    """Append interleaved `rows` to `columns` and empty them."""
+    for at, column in enumerate(columns):
+        column.extend(rows[at :: len(columns)])
+    rows.clear()

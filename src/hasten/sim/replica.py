@@ -115,26 +115,21 @@ class Replica:
         """The event at `next_time`: book what ended, drain the input, schedule, plan. Returns who finished."""
         now = self.next_time
         scheduler = self.scheduler
-        finished = self._complete_planned(now) if scheduler.in_flight else []
+        in_flight = scheduler.in_flight
+        finished = self._complete_planned(now) if in_flight else _NOBODY
         self.now = now
         inbox = self.inbox
         while inbox and inbox[0][0] <= now:
             request = inbox.popleft()[1]
             if not scheduler.add(request, now):
                 self.turned_away.append(request)
-        in_flight = scheduler.in_flight
         while len(in_flight) < self.depth:
             batch = scheduler.schedule(now)
             if batch is None:
                 break
             if batch.prefills or batch.preempted is not None:
                 self._note(batch)
-        used = scheduler.pool.num_blocks - scheduler.pool.free
-        if used > self.kv_peak_blocks:
-            self.kv_peak_blocks = used
         self._plan(now)
-        if self.next_time != math.inf and in_flight:
-            self.kv_block_seconds += used * (self.next_time - now)
         return finished
 
     # ---- planning ---------------------------------------------------------------------------------------
@@ -243,8 +238,13 @@ class Replica:
     def _complete_planned(self, now: float) -> list[Request]:
         """Book the batches that ended up to `now`."""
         scheduler = self.scheduler
-        self.busy += now - self.now
+        seconds = now - self.now
+        self.busy += seconds
+        used = scheduler.pool.num_blocks - scheduler.pool.free
         if not self._series:
+            self.kv_block_seconds += used * seconds
+            if used > self.kv_peak_blocks:
+                self.kv_peak_blocks = used
             return self._complete(now)
         steps = self._steps
         pipelined = self.depth > 1
@@ -259,6 +259,10 @@ class Replica:
         self._emitted = now
         self.steps += steps
         self.decode_tokens += steps * weight
+        grown = used + steps * weight // scheduler.limits.block_size
+        self.kv_block_seconds += 0.5 * (used + grown) * seconds
+        if grown > self.kv_peak_blocks:
+            self.kv_peak_blocks = min(grown, scheduler.pool.num_blocks)
         stopped = self._stopped_by(last.clock + steps - 1)
         if pipelined:  # the batch in flight now stands for the step after the series
             return scheduler.advance(steps, now, stopped)
@@ -280,7 +284,8 @@ class Replica:
             self._emitted = at
             if self._in_doubt:
                 self._settle(batch.clock, at)
-            stopped = self._stopped_by(batch.clock)
+            if self._stops and self._stops[0][0] <= batch.clock:
+                stopped = self._stopped_by(batch.clock)
         if batch.prefills:
             stopped = self._first_tokens(batch, at, stopped)
         return scheduler.complete(at, stopped)
@@ -313,8 +318,6 @@ class Replica:
     def _stopped_by(self, clock: int) -> list[Request]:
         """Requests whose answer ends with the decode step that ends now."""
         stops = self._stops
-        if not stops or stops[0][0] > clock:
-            return _NOBODY
         stopped: list[Request] = []
         while stops and stops[0][0] <= clock:
             at, order, request = heapq.heappop(stops)

@@ -86,6 +86,7 @@ class Simulation:
             events += 1
             if progress is not None and events % _PROGRESS_EVERY == 0:
                 progress(self._ended, source.total)
+        self.recorder.flush()
         self.now = max((replica.now for replica in replicas), default=0.0)
         if self.truth:
             raise RuntimeError(
@@ -113,12 +114,17 @@ class Simulation:
 
     def _finish(self, finished: list[Request], index: int, now: float) -> None:
         recorder = self.recorder
+        cluster = self.cluster
+        source = self.source
         for request in finished:
             request.finish = now
-            output = min(self.truth.pop(request.id), request.max_tokens)
+            output = self.truth.pop(request.id)
+            if output > request.max_tokens:
+                output = request.max_tokens
             recorder.request(request, output, index, OK)
-            self.cluster.ended(request, index, output)
-            self.source.ended(request, now)
+            cluster.ended(request, index, output)
+            if source.listens:
+                source.ended(request, now)
         self._ended += len(finished)
 
     def _turn_away(self, replica: Replica, now: float) -> None:

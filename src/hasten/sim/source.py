@@ -58,8 +58,9 @@ class Source:
     `output_tokens` is the true length of the answer to the request that `pop` returned last.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, listens: bool = True) -> None:
         self.total = total
+        self.listens = listens  # what comes next depends on what ended
         self.next_time = math.inf
         self.output_tokens = 0
 
@@ -80,7 +81,7 @@ class Schedule(Source):
     PIECE = 16384
 
     def __init__(self, work: Workload, slo: SLO | None = None) -> None:
-        super().__init__(len(work))
+        super().__init__(len(work), listens=False)
         self._work = work
         self._slo = slo
         self._load(0)

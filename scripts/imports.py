@@ -19,7 +19,7 @@ LEVELS = (
     ("core",),
     ("models", "hardware", "profiles"),
     ("policies", "latency", "workload", "report"),
-    ("deployment",),
+    ("deployment", "prediction"),
     ("sim", "engine"),
     ("claims", "plan", "accuracy", "testing"),
     ("cli",),

@@ -1,0 +1,116 @@
+"""Text on the command line to values in internal units, as argparse types that say what is wrong and what is right."""
+
+from __future__ import annotations
+
+import math
+import re
+from argparse import ArgumentTypeError
+
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(?P<number>[0-9.eE+-]*[0-9.])\s*(?P<unit>[a-zA-Z]*)")
+_ITEM_GOES_ON = re.compile(r"\s*[A-Za-z_]\w*\s*=")
+
+
+def duration(text: str) -> float:
+    """Seconds from `500ms`, `1.5s`, `250us`, `2min` or `1h`. A number without a unit is refused: 500 what?"""
+    match = _DURATION.fullmatch(text.strip())
+    value = _float(match["number"]) if match else math.nan
+    if match is None or math.isnan(value):
+        raise ArgumentTypeError(f"{text!r} is no duration: write a number and a unit, such as 500ms or 1.5s")
+    if not match["unit"]:
+        number = match["number"]
+        raise ArgumentTypeError(f"{text!r} has no unit: write {number}ms or {number}s")
+    if match["unit"] not in _SECONDS:
+        raise ArgumentTypeError(f"{text!r} has an unknown unit: use one of {', '.join(_SECONDS)}")
+    seconds = value * _SECONDS[match["unit"]]
+    if not 0.0 < seconds < math.inf:
+        raise ArgumentTypeError(f"{text!r} must be more than zero and finite")
+    return seconds
+
+
+def count(text: str) -> int:
+    """A whole number of at least 1."""
+    value = whole(text)
+    if value < 1:
+        raise ArgumentTypeError(f"{text!r} is below 1: give a whole number of at least 1")
+    return value
+
+
+def whole(text: str) -> int:
+    """A whole number of at least 0."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is no whole number") from None
+    if not 0 <= value < 1 << 62:
+        raise ArgumentTypeError(f"{text!r} is out of range: give a whole number from 0")
+    return value
+
+
+def rate(text: str) -> float:
+    """Requests per second, more than 0; `inf` sends everything at once."""
+    value = _float(text)
+    if math.isnan(value):
+        raise ArgumentTypeError(f"{text!r} is no rate: give requests per second, such as 8 or 0.5")
+    if not value > 0.0:
+        raise ArgumentTypeError(f"{text!r} must be more than 0 requests per second")
+    return value
+
+
+def percentile(text: str) -> float:
+    """A percentile between 0 and 100, both excluded."""
+    value = _float(text)
+    if not 0.0 < value < 100.0:
+        raise ArgumentTypeError(f"{text!r} is no percentile: give a number between 0 and 100, such as 99")
+    return value
+
+
+def share(text: str) -> float:
+    """A share from `0.99` or `99%`, more than 0 and at most 1."""
+    value = _float(text.removesuffix("%")) / (100.0 if text.endswith("%") else 1.0)
+    if not 0.0 < value <= 1.0:
+        raise ArgumentTypeError(
+            f"{text!r} is no share: give a number above 0 and up to 1, or a percentage such as 99%"
+        )
+    return value
+
+
+def percentiles(text: str) -> tuple[float, ...]:
+    """Percentiles from a list such as `50,90,99`, in rising order."""
+    return tuple(sorted({percentile(part.strip()) for part in text.split(",")}))
+
+
+def items(text: str) -> list[str]:
+    """A comma list of names; `name:key=1,key=2` stays one item. Nothing between two commas is refused."""
+    found: list[str] = []
+    for part in text.split(","):
+        if found and ":" in found[-1] and _ITEM_GOES_ON.match(part):
+            found[-1] += f",{part.strip()}"
+        else:
+            found.append(part.strip())
+    if not all(found):
+        raise ArgumentTypeError(f"{text!r} has an empty place: write names with single commas between them")
+    twice = next((item for item in found if found.count(item) > 1), None)
+    if twice is not None:
+        raise ArgumentTypeError(f"{text!r} names {twice} twice")
+    return found
+
+
+def counts(text: str) -> list[int]:
+    """A comma list of whole numbers of at least 1."""
+    return [count(part) for part in items(text)]
+
+
+def assignment(text: str) -> tuple[str, str]:
+    """`key=value` as a pair; dashes in the key count as underscores."""
+    key, sign, value = text.partition("=")
+    if not (sign and key.strip() and value.strip()):
+        raise ArgumentTypeError(f"{text!r} is not key=value")
+    return key.strip().replace("-", "_"), value.strip()
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

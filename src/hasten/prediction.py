@@ -1,0 +1,174 @@
+"""What one step of a deployment takes and what its memory holds, without a simulation: `hasten predict`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hasten.deployment import Deployment
+from hasten.errors import InputError
+from hasten.latency import StepTime
+from hasten.latency.memory import GIB, KVCapacity
+
+PARTS = ("weights", "kv", "compute", "communication", "launches", "host")
+"""The parts of a StepTime, in the order in which they are shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One decode step and one lone prompt on one data-parallel rank of a replica. Seconds, tokens, bytes.
+
+    `decode` is the step of `batch` sequences with `context` tokens in KV each; `prefill` the sum of the
+    `prefill_steps` steps that compute a prompt of `prompt` tokens on an otherwise idle server, nothing cached.
+    """
+
+    deployment: Deployment
+    batch: int
+    context: int
+    prompt: int
+    decode: StepTime
+    prefill: StepTime
+    prefill_steps: int
+    kv: KVCapacity
+
+    @property
+    def tpot(self) -> float:
+        """Seconds per output token of every sequence of the batch."""
+        return self.decode.seconds
+
+    @property
+    def ttft(self) -> float:
+        """Seconds from arrival to first token of the lone prompt: its prefill and the engine's front end."""
+        profile = self.deployment.profile
+        front = profile.front_end_seconds + profile.front_end_seconds_per_prompt_token * self.prompt
+        return self.prefill.seconds + front
+
+    @property
+    def output_tokens_per_second(self) -> float:
+        """Tokens per second of all replicas while every rank decodes such a batch and nothing else."""
+        ranks = self.deployment.replicas * self.deployment.parallelism.dp
+        return ranks * self.batch / self.decode.seconds
+
+    @property
+    def prompt_tokens_per_second(self) -> float:
+        """Prompt tokens per second of all replicas while every rank computes such prompts and nothing else."""
+        ranks = self.deployment.replicas * self.deployment.parallelism.dp
+        return ranks * self.prompt / self.prefill.seconds
+
+    @property
+    def room(self) -> int:
+        """Sequences of `context` tokens that one rank's KV cache holds, each about to get one token more."""
+        return self.kv.usable_blocks // -(-(self.context + 1) // self.kv.block_size)
+
+    @property
+    def weight_bytes_per_device(self) -> float:
+        """Bytes of weights on the fullest device."""
+        sizes = self.deployment.parallelism
+        return self.deployment.model.weight_bytes_per_device(sizes.tp, sizes.pp, sizes.ep)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What stands in the way of running the step as asked."""
+        limit = self.deployment.limits.max_num_seqs
+        found = []
+        if self.batch > limit:
+            found.append(
+                f"the engine runs at most max_num_seqs = {limit:,} sequences at once, not {self.batch:,}"
+            )
+        if self.batch > self.room:
+            found.append(
+                f"the KV cache holds {self.room:,} sequences of {self.context:,} tokens, not {self.batch:,}: "
+                "the others would wait"
+            )
+        return tuple(found)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every figure under a key with its unit."""
+        deployment = self.deployment
+        return {
+            "model": deployment.model.name,
+            "deployment": deployment.label,
+            "engine": deployment.profile.name,
+            "origin": self.decode.origin,
+            "step_time_relative_error": self.decode.error,
+            "decode": {
+                "batch": self.batch,
+                "context_tokens": self.context,
+                "tpot_ms": self.tpot * 1e3,
+                **_parts_ms(self.decode),
+                "output_tokens_per_s_per_user": 1.0 / self.tpot,
+                "output_tokens_per_s": self.output_tokens_per_second,
+            },
+            "prefill": {
+                "prompt_tokens": self.prompt,
+                "steps": self.prefill_steps,
+                "ttft_ms": self.ttft * 1e3,
+                **_parts_ms(self.prefill),
+                "prompt_tokens_per_s": self.prompt_tokens_per_second,
+            },
+            "memory": {
+                "weights_per_device_gib": self.weight_bytes_per_device / GIB,
+                "kv_per_device_gib": self.kv.kv_bytes / GIB,
+                "kv_cache_tokens": self.kv.tokens,
+                "kv_cache_blocks": self.kv.num_blocks,
+                "kv_cache_origin": self.kv.origin,
+                "kv_cache_relative_error": self.kv.error,
+                "sequences_at_context": self.room,
+                "formula": self.kv.formula,
+            },
+            "price_usd_per_hour": deployment.price_per_hour,
+            "notes": list(self.notes),
+        }
+
+
+def predict(deployment: Deployment, *, batch: int = 1, context: int = 1024, prompt: int = 1024) -> Prediction:
+    """Decode and prefill time with their breakdown, and the room for KV, of one deployment.
+
+    `batch` sequences decode together on each data-parallel rank, with `context` tokens in KV each; one prompt of
+    `prompt` tokens is computed alone, in chunks of the engine's token budget. Raises InputError when the model
+    does not fit, or for counts below 1 or above the context window.
+    """
+    window = deployment.limits.max_model_len
+    for name, value, most in (
+        ("batch", batch, 1 << 20),
+        ("context", context, window - 1),
+        ("prompt", prompt, window),
+    ):
+        if not 1 <= value <= most:
+            limit = f"{most:,}" + ("" if name == "batch" else f" (max_model_len {window:,})")
+            raise InputError(f"{name} is {value:,}: give 1 to {limit}")
+    sizes, latency = deployment.parallelism, deployment.latency
+    chunks = list(_chunks(deployment, prompt))
+    return Prediction(
+        deployment=deployment,
+        batch=batch,
+        context=context,
+        prompt=prompt,
+        decode=latency.step_time(
+            decodes=batch,
+            decode_context=batch * context,
+            group_tokens=batch * sizes.dp if sizes.is_lockstep else None,
+        ),
+        prefill=_total([latency.step_time([chunk]) for chunk in chunks]),
+        prefill_steps=len(chunks),
+        kv=deployment.kv,
+    )
+
+
+def _chunks(deployment: Deployment, prompt: int) -> list[tuple[int, int]]:
+    """(tokens, context) of the steps in which the engine computes a lone prompt."""
+    limits = deployment.limits
+    size = limits.max_num_batched_tokens if limits.chunked_prefill else prompt
+    if limits.long_prefill_token_threshold:
+        size = min(size, limits.long_prefill_token_threshold)
+    return [(min(size, prompt - done), done) for done in range(0, prompt, size)]
+
+
+def _total(steps: list[StepTime]) -> StepTime:
+    """The sum of several steps, part by part."""
+    sums = {part: sum(getattr(step, part) for step in steps) for part in PARTS}
+    return StepTime(**sums, origin=steps[0].origin, error=steps[0].error)
+
+
+def _parts_ms(step: StepTime) -> dict[str, float]:
+    return {f"{part}_ms": getattr(step, part) * 1e3 for part in PARTS}

@@ -23,8 +23,9 @@ from hasten.report.gaps import Gaps
 from hasten.report.records import Records
 from hasten.report.report import Report
 from hasten.report.stats import ReplicaStats, RunStats
+from hasten.sim.frontend import Frontend
 from hasten.sim.recorder import Recorder
-from hasten.sim.replica import Frontend, Replica
+from hasten.sim.replica import Replica
 from hasten.sim.simulation import Progress, Simulation
 from hasten.sim.source import source_of
 from hasten.workload import Workload

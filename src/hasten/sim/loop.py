@@ -1,0 +1,123 @@
+"""An engine's loop in virtual time: its input, its next event, and the arithmetic of jumps. What it runs is left open.
+
+The loop keeps up to `depth` steps in flight: 1 is a synchronous engine, 2 an asynchronous one, which schedules the
+next step while one runs, and therefore drains its input once per turn and reuses a slot two steps later.
+
+A jump. Let the last step scheduled be decode-only, its cost a line in the context sum S of n sequences, and let
+nothing be able to change the decision for i steps. Those steps last a + b*S, a + b*(S + n), ...: together
+i*a + b*(i*S + n*i*(i-1)/2). The loop then has one event, at the end of the series. An arrival shortens it to the
+first step boundary at or after the arrival: a quadratic equation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+from hasten.core.request import Request
+from hasten.core.scheduler import Scheduler
+from hasten.sim.frontend import Frontend
+from hasten.sim.tokens import Tokens
+
+
+class EngineLoop:
+    """Drives schedulers in virtual time. `next_time` (s) is when it needs a turn; infinity when it idles.
+
+    A planned event is the end of the step that leads, if there is one (`_lead_end`), or of `_steps` steps of a
+    series behind it.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        tokens: list[Tokens],
+        *,
+        depth: int = 1,
+        stepping: bool = False,
+        frontend: Frontend | None = None,
+    ) -> None:
+        self.index = index
+        self.ranks: list[Scheduler] = [each.scheduler for each in tokens]
+        self.depth = depth
+        self.stepping = stepping
+        self.frontend = frontend
+        self.next_time = math.inf
+        self.inbox: deque[tuple[float, Request]] = deque()
+        self.now = 0.0  # when the oldest step in flight started
+        self.turned_away: list[Request] = []
+        self._tokens = tokens
+        self._idle = True
+        self._series = False
+        self._lead_end = 0.0
+        self._steps = 0
+        self._a = 0.0
+        self._b = 0.0
+        self._context = 0  # tokens in KV that the cost of the first step of the series depends on
+        self._growth = 0  # by which they grow per step
+        # Books (seconds, counts).
+        self.busy = 0.0
+        self.steps = 0
+        self.kv_block_seconds = 0.0
+        self.kv_peak_blocks = 0
+
+    @property
+    def decode_tokens(self) -> int:
+        """Tokens that decoding sequences emitted."""
+        return sum(each.decoded for each in self._tokens)
+
+    def deliver(self, request: Request, now: float) -> None:
+        """`request` reaches the front end at `now` (s)."""
+        at = now if self.frontend is None else self.frontend.deliver(request, now)
+        self.inbox.append((at, request))
+        if self._idle:
+            self.next_time = min(self.next_time, at)
+        elif self._series and at < self.next_time:
+            self._shorten(at)
+
+    def catch_up(self, now: float) -> None:
+        """Take the turn at the last step boundary before `now`, in the midst of a jump: books are then up to date."""
+        if not self._series or self._lead_end >= now or self.next_time < now:
+            return
+        least = 0 if self.depth > 1 else 1
+        steps = self._steps_until(now)
+        if self._boundary(steps) >= now:
+            steps -= 1
+        if steps >= least:
+            self._steps = steps
+            self.next_time = self._boundary(steps)
+            self.turn()
+
+    def turn(self) -> list[Request]:
+        """The event at `next_time`: book what ended, drain the input, schedule, plan. Returns who finished."""
+        raise NotImplementedError
+
+    def _boundary(self, steps: int) -> float:
+        """When the `steps`-th step of the series ends (s)."""
+        return self._lead_end + (
+            steps * self._a + self._b * (steps * self._context + self._growth * (steps * (steps - 1) // 2))
+        )
+
+    def _shorten(self, at: float) -> None:
+        """End the series at its first step boundary at or after `at` (s)."""
+        if self._series and at < self.next_time:
+            self._steps = self._steps_until(at)
+            self.next_time = self._boundary(self._steps)
+
+    def _steps_until(self, at: float) -> int:
+        """Steps of the series up to its first boundary at or after `at` (s): a quadratic equation."""
+        least = 0 if self.depth > 1 else 1
+        span = at - self._lead_end
+        if span <= 0.0:
+            return least
+        half = 0.5 * self._b * self._growth
+        linear = self._a + self._b * self._context - half
+        if half > 0.0:
+            root = 2.0 * span / (linear + math.sqrt(linear * linear + 4.0 * half * span))
+        else:
+            root = span / linear if linear > 0.0 else 0.0
+        steps = max(least, min(self._steps, math.ceil(root)))
+        while steps < self._steps and self._boundary(steps) < at:
+            steps += 1
+        while steps > least and self._boundary(steps - 1) >= at:
+            steps -= 1
+        return steps

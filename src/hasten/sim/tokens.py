@@ -1,0 +1,181 @@
+"""The tokens of one scheduler's requests in virtual time: when they come out, and with which one an answer ends.
+
+The scheduler does not know how long answers are; this is where the truth is kept and the stops are planned. Gaps
+between tokens go to the recorder, those of a whole stretch of equal steps in one entry.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from hasten.core.batch import Batch
+from hasten.core.policy import FOREVER
+from hasten.core.request import FINISHED, WAITING, Request
+from hasten.core.scheduler import Scheduler
+from hasten.sim.recorder import Recorder
+
+
+class Tokens:
+    """Books the steps of `scheduler` as they end. `truth` holds output tokens by request id. Times in seconds."""
+
+    def __init__(self, scheduler: Scheduler, recorder: Recorder, truth: dict[int, int]) -> None:
+        self.scheduler = scheduler
+        self.recorder = recorder
+        self.truth = truth
+        self.decoded = 0  # tokens that decoding sequences emitted
+        self._stops: list[tuple[int, int, Request]] = []  # (decode clock, admission order, request)
+        self._one_token: list[tuple[Batch, Request]] = []  # their first token, in flight, is their last
+        self._emitted = 0.0  # when the decode group last emitted
+        self._late: dict[int, float] = {}  # members that emitted since, and when
+        self._in_doubt: list[Request] = []  # preempted with a token in flight
+
+    # ---- what is coming ---------------------------------------------------------------------------------
+
+    def note(self, batch: Batch) -> None:
+        """A batch was scheduled: when will its newcomers stop, and when did its victims emit last?"""
+        for chunk in batch.prefills:
+            if chunk.is_last:
+                request = chunk.request
+                left = self.truth[request.id] - request.sampled
+                if left <= 0:
+                    self._one_token.append((batch, request))
+                elif left < request.max_tokens - request.sampled:
+                    heapq.heappush(self._stops, (request.joined + left, request.order, request))
+        if batch.preempted is not None:
+            for request in batch.preempted:
+                if request.sampled and request.last_token < 0.0:
+                    if request.left > self.scheduler.done:
+                        self._in_doubt.append(request)
+                    else:
+                        request.last_token = self._late.pop(request.id, self._emitted)
+
+    def next_stop(self) -> int:
+        """The decode clock at which the next answer ends by content; FOREVER if none does."""
+        stops = self._stops
+        while stops:
+            clock, order, request = stops[0]
+            if _is_live(clock, order, request):
+                return clock
+            heapq.heappop(stops)
+        return FOREVER
+
+    def may_end(self, batch: Batch) -> bool:
+        """Whether a request may finish with `batch`, which is in flight."""
+        if batch.closing is not None or self._one_token:
+            return True
+        return bool(batch.num_decodes and self._stops and self._stops[0][0] <= batch.clock)
+
+    # ---- what ended -------------------------------------------------------------------------------------
+
+    def complete(self, at: float) -> list[Request]:
+        """The oldest batch in flight ended at `at` (s). Returns who finished."""
+        scheduler = self.scheduler
+        batch = scheduler.in_flight[0]
+        stopped = NOBODY
+        if batch.num_decodes:
+            weight = batch.num_decodes - batch.padding
+            self.decoded += weight
+            if weight > 0:
+                self._log_step(at, weight)
+            self._emitted = at
+            if self._in_doubt:
+                self._settle(batch.clock, at)
+            if self._stops and self._stops[0][0] <= batch.clock:
+                stopped = self._stopped_by(batch.clock)
+        if batch.prefills:
+            stopped = self._first_tokens(batch, at, stopped)
+        return scheduler.complete(at, stopped)
+
+    def complete_series(
+        self, steps: int, start: float, gaps: tuple[float, float], now: float, pipelined: bool
+    ) -> list[Request]:
+        """`steps` equal decode steps ended from `start` to `now` (s), the batch in flight being the first of them.
+
+        They lasted `gaps` = (seconds of the first, increment from one to the next). Pipelined, the batch in
+        flight stands for the step after them from now on. Returns who finished.
+        """
+        scheduler = self.scheduler
+        last = scheduler.in_flight[0]
+        weight = last.num_decodes - last.padding
+        if weight > 0:
+            self._log_series(steps, start, gaps, weight)
+        self._emitted = now
+        self.decoded += steps * weight
+        stopped = self._stopped_by(last.clock + steps - 1)
+        if pipelined:
+            return scheduler.advance(steps, now, stopped)
+        if steps > 1:
+            scheduler.advance(steps - 1, now)
+        return scheduler.complete(now, stopped)
+
+    def _settle(self, clock: int, at: float) -> None:
+        """The step that carried the last token of some preempted requests ended at `at` (s)."""
+        for request in self._in_doubt:
+            if request.left <= clock:
+                request.last_token = at
+        self._in_doubt = [request for request in self._in_doubt if request.left > clock]
+
+    def _stopped_by(self, clock: int) -> list[Request]:
+        """Requests whose answer ends with the decode step that ends now."""
+        stops = self._stops
+        if not stops or stops[0][0] > clock:
+            return NOBODY
+        stopped: list[Request] = []
+        while stops and stops[0][0] <= clock:
+            at, order, request = heapq.heappop(stops)
+            if _is_live(at, order, request):
+                stopped.append(request)
+        return stopped
+
+    def _first_tokens(self, batch: Batch, at: float, stopped: list[Request]) -> list[Request]:
+        """Chunks that reached the end of their prompt emit a token at `at` (s). Adds who stops with it."""
+        for chunk in batch.prefills:
+            if not chunk.is_last:
+                continue
+            request = chunk.request
+            if request.first_token < 0.0:
+                request.first_token = at
+            else:
+                self.recorder.gaps(request.last_token, at - request.last_token, 0.0, 1, 1)
+            waits = request.status == WAITING  # preempted while its token was in flight
+            request.last_token = at if waits else -1.0
+            ends = batch.closing is not None and request in batch.closing
+            if self._one_token and (batch, request) in self._one_token:
+                self._one_token.remove((batch, request))
+                if not ends:
+                    stopped = [*stopped, request]
+            elif not batch.num_decodes and not ends and not waits:
+                self._late[request.id] = at
+        return stopped
+
+    def _log_step(self, at: float, weight: int) -> None:
+        """`weight` sequences emitted at `at` (s); those that joined since the last emission have gaps of their own."""
+        late = self._late
+        if late:
+            for since in late.values():
+                self.recorder.gaps(since, at - since, 0.0, 1, 1)
+            weight -= len(late)
+            late.clear()
+        if weight > 0:
+            self.recorder.gaps(self._emitted, at - self._emitted, 0.0, 1, weight)
+
+    def _log_series(self, steps: int, start: float, gaps: tuple[float, float], weight: int) -> None:
+        """`weight` sequences emitted `steps` tokens each, in a series of steps that began at `start` (s)."""
+        first, increment = gaps
+        if self._late or self._emitted != start:
+            self._log_step(start + first, weight)
+            start += first
+            first += increment
+            steps -= 1
+        if steps:
+            self.recorder.gaps(start, first, increment, steps, weight)
+
+
+def _is_live(at: int, order: int, request: Request) -> bool:
+    """Whether a planned stop at decode clock `at` still holds: not preempted before it, nor ended."""
+    if request.order != order or request.status == FINISHED:
+        return False
+    return request.status != WAITING or at <= request.left
+
+
+NOBODY: list[Request] = []

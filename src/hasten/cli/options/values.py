@@ -58,10 +58,10 @@ def rate(text: str) -> float:
 
 
 def percentile(text: str) -> float:
-    """A percentile between 0 and 100, both excluded."""
+    """A percentile above 0 and up to 100."""
     value = _float(text)
-    if not 0.0 < value < 100.0:
-        raise ArgumentTypeError(f"{text!r} is no percentile: give a number between 0 and 100, such as 99")
+    if not 0.0 < value <= 100.0:
+        raise ArgumentTypeError(f"{text!r} is no percentile: give a number above 0 and up to 100, such as 99")
     return value
 
 

@@ -31,9 +31,13 @@ def facts(pairs: Sequence[tuple[str, str]]) -> str:
     lines = []
     for label, text in shown:
         room = max(40, WIDTH - width)
-        parts = [piece for part in text.split("\n") for piece in textwrap.wrap(part, room) or [""]]
+        parts = [piece for part in text.split("\n") for piece in _wrapped(part, room)]
         lines += [f"{label if i == 0 else '':<{width}}{part}" for i, part in enumerate(parts)]
     return "\n".join(lines)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def number(value: float | None, digits: int = 2) -> str:

@@ -1,0 +1,37 @@
+"""Flags that choose policies. Roles and names come from the policies folder."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+DEFAULTS: dict[str, str | None] = {
+    "schedule": "fcfs",
+    "route": "round_robin",
+    "cache": "lru",
+    "admit": "always",
+    "length": None,
+}
+_QUESTIONS = {
+    "schedule": "who goes next",
+    "route": "which replica serves a request",
+    "cache": "which cached blocks stay",
+    "admit": "whether a request may enter",
+    "length": "how long an answer will be, for policies that ask",
+}
+
+
+def add_policies(parser: ArgumentParser, *, several: bool = False) -> None:
+    """One flag per role; with `several` each takes a comma list."""
+    group = parser.add_argument_group("policies (name, name:key=value, or ./file.py; see `hasten methods`)")
+    for role, default in DEFAULTS.items():
+        group.add_argument(
+            f"--{role}",
+            metavar="POLICY,..." if several else "POLICY",
+            default=default,
+            help=f"{_QUESTIONS[role]} (default {default or 'nobody knows'})",
+        )
+
+
+def policies_of(args: Namespace) -> dict[str, str | None]:
+    """Role to policy, as keywords of `simulate`."""
+    return {role: getattr(args, role) for role in DEFAULTS}

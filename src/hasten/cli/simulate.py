@@ -1,0 +1,142 @@
+"""Play a workload on a deployment in virtual time; print what `vllm bench serve` would, and what it can't know.
+
+Exit status 1 when a service level is given and missed.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hasten.cli.options import deployment, policies, slo, values, workload
+from hasten.cli.output import text
+from hasten.cli.output.progress import Bar
+from hasten.errors import InputError
+
+if TYPE_CHECKING:
+    from hasten.plan.constraints import Check
+    from hasten.report.report import Report
+    from hasten.workload import Workload
+
+HELP = "play a trace on a deployment: latencies, goodput, use, cost"
+EXAMPLE = "hasten simulate llama-3.1-8b --device l40s --workload azure-conv --rate 2 --limit 2000 --ttft 1s --tpot 100ms"
+
+PERCENTILES = (50.0, 90.0, 95.0, 99.0)
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Declare the options."""
+    deployment.add_model(parser)
+    deployment.add_split(parser)
+    workload.add_workload(parser)
+    policies.add_policies(parser)
+    slo.add_slo(parser)
+    deployment.add_engine(parser)
+    group = parser.add_argument_group("run and result")
+    group.add_argument(
+        "--stepping", action="store_true", help="take every step one by one: the same result, slower"
+    )
+    group.add_argument(
+        "--percentiles",
+        type=values.percentiles,
+        default=PERCENTILES,
+        metavar="P,...",
+        help="percentiles to report (default 50,90,95,99)",
+    )
+    group.add_argument("--out", type=Path, metavar="FILE", help="write one row per request: .csv or .parquet")
+
+
+def run(args: Namespace) -> int:
+    """Simulate and print the report."""
+    if args.out is not None:
+        check_out(args.out)
+    made, constraints = deployment.deployment_of(args), slo.constraints_of(args)
+    chosen = {role: spec for role, spec in policies.policies_of(args).items() if spec is not None}
+    load_all(chosen)
+    work = workload.workload_of(args)
+    report = play(made, work, chosen, slo=slo.slo_of(args), seed=args.seed, stepping=args.stepping)
+    report = with_percentiles(report, args.percentiles)
+    checks = () if constraints is None else constraints.check(report.records)
+    if args.out is not None:
+        report.save_requests(args.out)
+    if args.json:
+        text.show_json(_result(args, made, work, report, checks))
+    else:
+        text.show(_render(args, made, work, report, checks))
+    return int(not all(check.holds for check in checks))
+
+
+def check_out(path: Path) -> None:
+    """Raise InputError now for a result file that could not be written after the run."""
+    from importlib.util import find_spec
+
+    from hasten.report.files import FORMATS
+
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"--out {path}: unknown request format {path.suffix!r}: use {' or '.join(FORMATS)}")
+    if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
+        raise InputError(f"--out {path}: Parquet needs pyarrow: pip install 'hasten[report]', or write .csv")
+    if not path.parent.is_dir():
+        raise InputError(f"--out {path}: folder {path.parent} does not exist: create it or name another")
+    if path.is_dir():
+        raise InputError(f"--out {path}: is a folder: give the name of a file")
+
+
+def load_all(chosen: dict[str, str]) -> None:
+    """Raise InputError for a policy that does not exist before a long trace is read."""
+    from hasten.policies import load_policy
+
+    for role, spec in chosen.items():
+        load_policy(role, spec)
+
+
+def play(made: Any, work: Workload, chosen: dict[str, str], **options: Any) -> Report:
+    """`simulate` with a bar on a terminal."""
+    from hasten.sim.run import simulate
+
+    with Bar(f"simulating {made.label}") as bar:
+        return simulate(made, work, progress=bar, **chosen, **options)  # type: ignore[arg-type]
+
+
+def with_percentiles(report: Report, percentiles: tuple[float, ...]) -> Report:
+    """The same report with other percentiles in its summaries."""
+    from dataclasses import replace
+
+    return replace(report, percentiles=percentiles)
+
+
+def _result(
+    args: Namespace, made: Any, work: Workload, report: Report, checks: tuple[Check, ...]
+) -> dict[str, Any]:
+    return {
+        "model": made.model.name,
+        "engine": made.profile.name,
+        "workload": work.describe().as_dict(),
+        "policies": policies.policies_of(args),
+        "seed": args.seed,
+        **report.to_dict(),
+        "service_level": {
+            "held": all(check.holds for check in checks) if checks else None,
+            "checks": [{"text": check.text, "held": check.holds} for check in checks],
+        },
+    }
+
+
+def _render(args: Namespace, made: Any, work: Workload, report: Report, checks: tuple[Check, ...]) -> str:
+    from hasten.report.table import render
+
+    named = ", ".join(
+        f"{role} {spec}" for role, spec in policies.policies_of(args).items() if spec is not None
+    )
+    lines = [
+        f"{made.model.name} on {made.label}, {made.profile.name}: KV cache of {made.kv.tokens:,} tokens per replica",
+        workload.line_of(work, args.workload),
+        named,
+        render(report, slo_percentile=slo.PERCENTILE if args.percentile is None else args.percentile),
+    ]
+    if checks:
+        held = all(check.holds for check in checks)
+        named = "; ".join(check.text for check in checks if check.holds == held)
+        lines.append(f"Service level {'held' if held else 'MISSED'}: {named}")
+    return "\n".join(lines)

@@ -1,0 +1,277 @@
+"""`plan`: the cheapest deployment that holds a workload within its limits; `capacity`: what a deployment holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hasten.core.request import SLO
+from hasten.deployment import Deployment
+from hasten.errors import InputError
+from hasten.hardware import Device
+from hasten.models import ModelShape, load_model
+from hasten.plan.candidates import Choices, devices_of, enumerate_shapes
+from hasten.plan.capacity import Capacity, CapacityEstimate, interval_of
+from hasten.plan.constraints import Constraints
+from hasten.plan.pool import Pool, Task, default_jobs
+from hasten.plan.probe import Outcome, Setting
+from hasten.plan.result import Plan, Row, WhatIf
+from hasten.plan.search import Search
+from hasten.plan.tasks import SAMPLES, Weighed, bound, capacity_on, sampled_capacity, verify
+from hasten.policies import load_policy
+from hasten.profiles import EngineProfile, load_profile
+from hasten.workload import Workload
+
+CAPACITY = "capacity"
+GROWTH = (1.10, 1.25, 1.50)
+
+Progress = Callable[[int, str], None]
+"""Called as progress(tasks done, what is under way)."""
+
+
+def plan(
+    model: str | Path | ModelShape,
+    work: Workload,
+    slo: SLO,
+    *,
+    devices: Sequence[str | Path | Device] | None = None,
+    engine: str | Path | EngineProfile = "vllm",
+    rate: float | str | None = None,
+    max_devices: int | None = None,
+    tp: Sequence[int] | None = None,
+    pp: Sequence[int] | None = None,
+    ep: Sequence[int] | None = None,
+    policies: Mapping[str, object] | None = None,
+    attainment: float | None = None,
+    percentile: float = 99.0,
+    kv_dtypes: Sequence[str] = ("auto",),
+    settings: Mapping[str, object] | None = None,
+    pessimism: float = 0.0,
+    seed: int = 0,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Plan:
+    """The cheapest deployment of `model` that serves `work` at `rate` requests/s within `slo`, and what else was tried.
+
+    `rate` None is the workload's own; "capacity" asks for the highest rate that `max_devices` devices (default: one
+    replica) hold instead. Percentile constraints at `percentile`, or with `attainment` a goodput share. `policies`
+    are those of `simulate` by role (schedule, route, cache, admit, length), `settings` those of `Deployment`.
+    `pessimism` 0.25 plans as if every step took a quarter longer. The result does not depend on `jobs`, the number
+    of processes (default: all cores).
+
+    Raises InputError for limits, rates, names or settings that can't be.
+    """
+    constraints = Constraints(slo, percentile, attainment)
+    shape, profile = _model_of(model), engine if isinstance(engine, EngineProfile) else load_profile(engine)
+    choices = Choices(tp, pp, ep, tuple(kv_dtypes), dict(settings or {}))
+    _check_numbers(max_devices, pessimism)
+    planned = _planned_work(work, rate)
+    longest = int((planned.prompt_tokens.astype("int64") + planned.output_tokens).max())
+    shapes, rejected = enumerate_shapes(
+        shape, devices_of(devices), profile, choices, longest=longest, max_devices=max_devices
+    )
+    setting = Setting(planned, constraints, tuple(shapes), _policies(policies), seed, pessimism)
+    with Pool(setting, default_jobs() if jobs is None else jobs) as pool:
+        pool.on_result = progress
+        search = Search(setting, pool, max_devices, rejected)
+        search.bound_all()
+        found = _by_capacity(search) if rate == CAPACITY else _by_cost(search)
+    return replace(
+        found,
+        model=shape.name,
+        engine=profile.name,
+        error=_error_text(shapes),
+        notes=(*found.notes, *_notes(setting, choices)),
+        simulations=pool.done,
+    )
+
+
+def capacity(
+    deployment: Deployment,
+    work: Workload,
+    slo: SLO,
+    *,
+    attainment: float | None = None,
+    percentile: float = 99.0,
+    policies: Mapping[str, object] | None = None,
+    pessimism: float = 0.0,
+    seed: int = 0,
+    jobs: int | None = None,
+) -> Capacity:
+    """The highest rate (requests/s) that `deployment` holds within `slo` on the requests of `work`.
+
+    Mean and 95 % interval over samples of the trace without a request in common. Raises InputError as `plan` does.
+    """
+    _check_numbers(None, pessimism)
+    shapes = (deployment.with_replicas(1),)
+    constraints = Constraints(slo, percentile, attainment)
+    setting = Setting(_planned_work(work, None), constraints, shapes, _policies(policies), seed, pessimism)
+    with Pool(setting, default_jobs() if jobs is None else jobs) as pool:
+        ceiling = pool.result((bound, (0,))).rate
+        return _interval(pool, 0, deployment.replicas, ceiling)
+
+
+# -- two questions --------------------------------------------------------------------------------------
+
+
+def _by_cost(search: Search) -> Plan:
+    setting = search.setting
+    search.weigh_all()
+    best = search.cheapest()
+    if best is None:
+        miss = search.nearest_miss()
+        return _plan_of(search, rows=search.rows(), nearest_miss=miss)
+    worlds = _worlds(search, *best)
+    search.verify_front()
+    rows = search.rows()
+    chosen = next(row for row in rows if (row.shape, row.deployment.replicas) == best)
+    what_ifs = tuple(
+        WhatIf(name=name, outcome=search.pool.result(task), replicas=_needed(chosen, growth))
+        for name, growth, task in worlds
+    )
+    notes = (
+        ()
+        if setting.pessimism == 0.0
+        else (f"all steps taken {setting.pessimism:.0%} longer than predicted",)
+    )
+    return _plan_of(search, rows=rows, best=chosen, sensitivity=what_ifs, notes=notes)
+
+
+def _worlds(search: Search, shape: int, replicas: int) -> list[tuple[str, float, Task]]:
+    """Other worlds for the best deployment: more traffic, and steps as slow as the model's stated error allows."""
+    error = search.setting.shapes[shape].latency.error
+    worlds = [(f"traffic +{growth - 1:.0%}", growth, 1.0) for growth in GROWTH]
+    if not math.isnan(error):
+        worlds.append((f"steps {error:.0%} slower", 0.0, 1.0 + error))
+    made: list[tuple[str, float, Task]] = [
+        (name, growth, (verify, (shape, replicas, growth or 1.0, slowdown)))
+        for name, growth, slowdown in worlds
+    ]
+    for _, _, task in made:
+        search.pool.expect(task)
+    return made
+
+
+def _needed(row: Row, growth: float) -> int:
+    """Replicas for `growth` times the traffic, by what one of them is known to hold; 0 for another world."""
+    replicas = row.deployment.replicas
+    each = max(row.capacity, row.rate) / replicas
+    return max(replicas, math.ceil(row.rate * growth / each - 1e-9)) if growth else 0
+
+
+def _by_capacity(search: Search) -> Plan:
+    """Highest rate of every shape within the devices allowed; best is the one with the least cost per request."""
+    setting, pool = search.setting, search.pool
+    sizes = {
+        shape: 1 if search.max_devices is None else search.max_devices // setting.shapes[shape].devices
+        for shape in search.bounds
+    }
+    tasks = {shape: (capacity_on, (shape, size, search.bounds[shape].rate)) for shape, size in sizes.items()}
+    for task in tasks.values():
+        pool.expect(task)
+    rows = []
+    for shape, task in tasks.items():
+        found: CapacityEstimate = pool.result(task)
+        if found.holding is None:
+            search.weighed[shape] = Weighed(found)
+            continue
+        rows.append(_capacity_row(search, shape, sizes[shape], found, found.holding))
+    rows.sort(key=lambda row: (row.cost / row.capacity, row.devices, row.label))
+    if not rows:
+        return _plan_of(search, mode=CAPACITY, rate=math.nan, nearest_miss=search.nearest_miss())
+    first = rows[0]
+    ceiling = search.bounds[first.shape].rate
+    rows[0] = replace(first, interval=_interval(pool, first.shape, first.deployment.replicas, ceiling))
+    return _plan_of(search, mode=CAPACITY, rate=math.nan, rows=tuple(rows), best=rows[0])
+
+
+def _capacity_row(
+    search: Search, shape: int, replicas: int, found: CapacityEstimate, outcome: Outcome
+) -> Row:
+    return Row(
+        deployment=search.setting.shapes[shape].with_replicas(replicas),
+        outcome=outcome,
+        capacity=found.holds,
+        shape=shape,
+        binds=(found.failing or outcome).binding,
+    )
+
+
+def _interval(pool: Pool, shape: int, replicas: int, ceiling: float) -> Capacity:
+    tasks = [(sampled_capacity, (shape, replicas, ceiling, part)) for part in range(SAMPLES)]
+    for task in tasks:
+        pool.expect(task)
+    return interval_of([pool.result(task) for task in tasks])
+
+
+def _plan_of(search: Search, *, rate: float | None = None, **found: object) -> Plan:
+    setting = search.setting
+    return Plan(
+        model="",
+        workload=setting.work.origin,
+        constraints=setting.constraints,
+        rate=setting.work.rate if rate is None else rate,
+        rejected=tuple(search.rejected),
+        **found,  # type: ignore[arg-type]
+    )
+
+
+# -- what was asked -------------------------------------------------------------------------------------
+
+
+def _model_of(model: str | Path | ModelShape) -> ModelShape:
+    return model if isinstance(model, ModelShape) else load_model(model)
+
+
+def _planned_work(work: Workload, rate: float | str | None) -> Workload:
+    """The workload at the asked rate. Raises InputError for a rate or a workload that can't be planned for."""
+    if work.closed_loop is not None:
+        raise InputError(
+            "a closed loop sends as fast as it is answered: plan for arrivals in time, such as a trace"
+        )
+    if isinstance(rate, str) and rate != CAPACITY:
+        raise InputError(f"rate is {rate!r}: give requests per second, or {CAPACITY!r}")
+    if isinstance(rate, (int, float)) and not 0.0 < rate < math.inf:
+        raise InputError(f"rate is {rate!r}: give requests per second above 0")
+    if len(work) < 2 or not 0.0 < work.rate < math.inf:
+        raise InputError(f"{len(work)} requests at once have no rate: give a workload with arrival times")
+    return work if rate is None or isinstance(rate, str) else work.scaled(rate=rate)
+
+
+def _policies(policies: Mapping[str, object] | None) -> dict[str, object]:
+    """The policies by role, each loaded once so that mistakes show before the work starts."""
+    given = dict(policies or {})
+    known = ("schedule", "route", "cache", "admit", "length")
+    for role, policy in given.items():
+        if role not in known:
+            raise InputError(f"policy role {role!r} is unknown: use one of {', '.join(known)}")
+        load_policy(role, policy)  # type: ignore[arg-type]
+    return given
+
+
+def _check_numbers(max_devices: int | None, pessimism: float) -> None:
+    if max_devices is not None and (isinstance(max_devices, bool) or not max_devices >= 1):
+        raise InputError(f"max_devices is {max_devices!r}: give a whole number of at least 1")
+    if not 0.0 <= pessimism <= 10.0:
+        raise InputError(f"pessimism is {pessimism!r}: give a share between 0 and 10, such as 0.25")
+
+
+def _error_text(shapes: Sequence[Deployment]) -> str:
+    errors = sorted({each.latency.error for each in shapes})
+    known = [each for each in errors if not math.isnan(each)]
+    return f"{known[-1]:.0%} of a step time" if known else "unknown"
+
+
+def _notes(setting: Setting, choices: Choices) -> list[str]:
+    """Settings that were chosen for the user and change the answer."""
+    limits = {each.limits.max_model_len for each in setting.shapes}
+    full = setting.shapes[0].model.max_context if setting.shapes else 0
+    cut = sorted(limit for limit in limits if limit < full)
+    notes = []
+    if cut and "max_model_len" not in choices.settings:
+        notes.append(
+            f"max_model_len {cut[0]:,} where the full context of {full:,} tokens does not fit the KV cache"
+        )
+    return notes

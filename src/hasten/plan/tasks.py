@@ -1,0 +1,65 @@
+"""What workers do for a plan: weigh a shape, verify a deployment on the full workload."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from hasten.plan.bounds import Bounds, bounds_of
+from hasten.plan.capacity import CapacityEstimate, find_capacity
+from hasten.plan.probe import Outcome, Setting, disjoint_samples, replica_stream, run, stretched
+
+SAMPLES = 5
+"""Samples of the trace that the interval of a capacity rests on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """One shape on a sample of the workload: capacity of a replica, replicas needed, the run with that many."""
+
+    capacity: CapacityEstimate
+    replicas: int = 0  # 0: holds at no rate
+    estimate: Outcome | None = None
+
+
+def bound(setting: Setting, shape: int) -> Bounds:
+    """Bounds of shape number `shape`."""
+    bounds = bounds_of(setting.shapes[shape], setting.work, setting.constraints)
+    return Bounds(bounds.rate / (1.0 + setting.pessimism), bounds.checks)
+
+
+def weigh(setting: Setting, shape: int, ceiling: float) -> Weighed:
+    """Capacity of one replica by bisection below `ceiling` (requests/s), and the replicas that follow from it."""
+    one, rate = setting.shapes[shape], setting.work.rate
+    share = max(1, round(rate / (0.7 * ceiling)))
+    stream = replica_stream(setting.work, share)
+    capacity = find_capacity(setting, one, stream, stream.rate, ceiling=ceiling)
+    if capacity.holds == 0.0:
+        return Weighed(capacity)
+    replicas = math.ceil(rate / capacity.holds)
+    each = rate / replicas
+    estimate = run(setting, one, stretched(stream, stream.rate / each), rate=each)
+    return Weighed(capacity, replicas, estimate)
+
+
+def verify(setting: Setting, shape: int, replicas: int, growth: float, slowdown: float) -> Outcome:
+    """The whole workload, `growth` times as fast, on `replicas` replicas whose steps last `slowdown` times as long."""
+    deployment = setting.shapes[shape].with_replicas(replicas)
+    work = stretched(setting.work, 1.0 / growth)
+    return run(setting, deployment, work, rate=setting.work.rate * growth, slowdown=slowdown)
+
+
+def sampled_capacity(
+    setting: Setting, shape: int, replicas: int, ceiling: float, part: int
+) -> CapacityEstimate:
+    """Capacity of `replicas` replicas on one of `SAMPLES` samples of the workload without a request in common."""
+    deployment = setting.shapes[shape].with_replicas(replicas)
+    stream = disjoint_samples(setting.work, SAMPLES)[part]
+    return find_capacity(setting, deployment, stream, stream.rate, ceiling=ceiling * replicas)
+
+
+def capacity_on(setting: Setting, shape: int, replicas: int, ceiling: float) -> CapacityEstimate:
+    """Capacity of `replicas` replicas behind the router on a sample of the workload."""
+    deployment = setting.shapes[shape].with_replicas(replicas)
+    stream = replica_stream(setting.work, 1)
+    return find_capacity(setting, deployment, stream, stream.rate, ceiling=ceiling * replicas)

@@ -139,14 +139,14 @@ def test_a_rank_alone_costs_what_one_busy_rank_costs_in_lockstep(case, n, mean, 
     st.lists(st.tuples(st.integers(1, 150), st.integers(0, 400_000)), min_size=2, max_size=2),
 )
 def test_the_lockstep_line_says_when_another_rank_takes_over(case, ranks):
-    """Stepping both ranks, the leader is the largest for exactly the number of steps that was promised."""
+    """Stepping both ranks, the leader stays for exactly the steps promised; at equal sums more sequences lead."""
     _, cost = compiled(case)
     _, _, _, leader, steps = cost.lockstep_decode_line(ranks)
     other = 1 - leader
     (lead_n, lead_sum), (n, context) = ranks[leader], ranks[other]
 
     def leads(step: int) -> bool:
-        return lead_sum + step * lead_n >= context + step * n
+        return (lead_sum + step * lead_n, lead_n) >= (context + step * n, n)
 
     assert leads(0)
     assert leads(min(steps, 10_000) - 1)

@@ -238,7 +238,7 @@ class LockstepCost(TableCost):
         steps = UNLIMITED
         for n, context_sum in ranks:
             if n > lead_n:
-                steps = min(steps, (lead_sum - context_sum) // (n - lead_n) + 1)
+                steps = min(steps, -((context_sum - lead_sum) // (n - lead_n)))
         parts = most if most < self.stages else self.stages
         a, b, limit = piece_at(self.attention_lines[lead_n], lead_sum)
         own, floor = self.decode_own[most]

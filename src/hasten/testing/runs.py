@@ -12,6 +12,7 @@ from hasten.core.batch import Batch, Chunk
 from hasten.core.request import Request
 from hasten.core.scheduler import Scheduler
 from hasten.sim.recorder import OK, Recorder
+from hasten.sim.loop import EngineLoop
 from hasten.sim.replica import Replica
 from hasten.sim.simulation import Simulation
 from hasten.sim.source import Source
@@ -156,7 +157,7 @@ class _Auditor:
         self._before: dict[int, float] = {}
         self._seen: dict[int, list[Batch]] = {}
 
-    def look(self, replica: Replica) -> None:
+    def look(self, replica: EngineLoop) -> None:
         self._turns += 1
         if self._turns > self._most:
             raise LawBroken(

@@ -16,6 +16,7 @@ from collections import deque
 
 from hasten.core.request import Request
 from hasten.core.scheduler import Scheduler
+from hasten.latency.compiled import Line
 from hasten.sim.frontend import Frontend
 from hasten.sim.tokens import Tokens
 
@@ -91,6 +92,19 @@ class EngineLoop:
         """The event at `next_time`: book what ended, drain the input, schedule, plan. Returns who finished."""
         raise NotImplementedError
 
+    def _start_series(self, line: Line, context: int, growth: int, most: int) -> None:
+        """Plan up to `most` steps after the lead, of cost `line`; `context` tokens at first, `growth` more per step."""
+        self._a, self._b, valid = line
+        if most > 1 and valid != math.inf:
+            most = max(1, min(most, math.ceil((valid - context) / growth)))
+        self._series = True
+        self._context = context
+        self._growth = growth
+        self._steps = most if most > 1 else 1
+        self.next_time = self._boundary(self._steps)
+        if self.inbox and self.inbox[0][0] < self.next_time:
+            self._shorten(self.inbox[0][0])
+
     def _boundary(self, steps: int) -> float:
         """When the `steps`-th step of the series ends (s)."""
         return self._lead_end + (
@@ -115,7 +129,11 @@ class EngineLoop:
             root = 2.0 * span / (linear + math.sqrt(linear * linear + 4.0 * half * span))
         else:
             root = span / linear if linear > 0.0 else 0.0
-        steps = max(least, min(self._steps, math.ceil(root)))
+        steps = math.ceil(root)
+        if steps > self._steps:
+            steps = self._steps
+        elif steps < least:
+            steps = least
         while steps < self._steps and self._boundary(steps) < at:
             steps += 1
         while steps > least and self._boundary(steps - 1) >= at:

@@ -6,7 +6,7 @@ from hasten.core.request import Request
 
 OK, REJECTED, UNFINISHED = range(3)
 
-_PIECE = 8192  # rows that wait in a list before they become columns: appending to a list is cheaper
+_PIECE = 16384  # numbers that wait in a list before they become columns: appending to a list is cheaper
 
 
 class Recorder:
@@ -45,8 +45,6 @@ class Recorder:
         """`weight` sequences emitted `steps` tokens each, the first gap beginning at `start`."""
         self._gap_times += (start, first, increment)
         self._gap_counts += (steps, weight)
-        if len(self._gap_counts) > 2 * _PIECE:
-            self.flush()
 
     def request(self, request: Request, output_tokens: int, replica: int, status: int) -> None:
         """The life of `request`, which ended or was cut off."""
@@ -67,6 +65,8 @@ class Recorder:
             request.session,
             status,
         )
+        if len(self._gap_counts) > _PIECE:
+            self.flush()
 
     def flush(self) -> None:
         """Turn the rows that wait into columns."""

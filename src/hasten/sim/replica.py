@@ -84,22 +84,12 @@ class Replica(EngineLoop):
             return
         n = last.num_decodes
         context = last.decode_context
-        a, b, valid = self.cost.decode_line(n, context)
+        line = self.cost.decode_line(n, context)
         self._lead_end = lead_end
         most = 1 if self.stepping else self._most_steps(last, pipelined)
         if pipelined and (most < 1 or self.tokens.may_end(head)):
             return
-        self._growth = n - last.padding
-        if most > 1 and valid != math.inf:
-            most = max(1, min(most, math.ceil((valid - context) / self._growth)))
-        self._series = True
-        self._a = a
-        self._b = b
-        self._context = context
-        self._steps = max(most, 1)
-        self.next_time = self._boundary(self._steps)
-        if self.inbox and self.inbox[0][0] < self.next_time:
-            self._shorten(self.inbox[0][0])
+        self._start_series(line, context, n - last.padding, most)
         if self._gates and scheduler.waiting:
             self._shorten(scheduler.policy.wakes_at(scheduler.view))
 
@@ -111,8 +101,11 @@ class Replica(EngineLoop):
 
     def _most_steps(self, last: Batch, pipelined: bool) -> int:
         """Steps of the series until a sequence stops or the scheduler may decide otherwise."""
-        most = self.scheduler.steady_steps() + (0 if pipelined else 1)
-        return min(most, self.tokens.next_stop() - last.clock + 1)
+        most = self.scheduler.steady_steps()
+        if not pipelined:
+            most += 1
+        stop = self.tokens.next_stop() - last.clock + 1
+        return most if most < stop else stop
 
     # ---- booking ----------------------------------------------------------------------------------------
 
@@ -134,7 +127,7 @@ class Replica(EngineLoop):
         grown = used + steps * self._growth // scheduler.limits.block_size
         self.kv_block_seconds += 0.5 * (used + grown) * seconds
         if grown > self.kv_peak_blocks:
-            self.kv_peak_blocks = min(grown, scheduler.pool.num_blocks)
+            self.kv_peak_blocks = grown
         if pipelined:
             self.steps += 1
             self.tokens.complete(self._lead_end)

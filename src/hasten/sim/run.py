@@ -17,13 +17,16 @@ from hasten.core.policy import (
 from hasten.core.request import SLO, Request
 from hasten.core.scheduler import Scheduler
 from hasten.deployment import Deployment
-from hasten.latency.compiled import StepCost
+from hasten.errors import InputError
+from hasten.latency.compiled import LockstepCost, StepCost
 from hasten.policies import load_policy
 from hasten.report.gaps import Gaps
 from hasten.report.records import Records
 from hasten.report.report import Report
 from hasten.report.stats import ReplicaStats, RunStats
 from hasten.sim.frontend import Frontend
+from hasten.sim.lockstep import LockstepReplica
+from hasten.sim.loop import EngineLoop
 from hasten.sim.recorder import Recorder
 from hasten.sim.replica import Replica
 from hasten.sim.simulation import Progress, Simulation
@@ -60,9 +63,10 @@ def simulate(
     truth: dict[int, int] = {}
     estimates = CostEstimates(deployment.cost if cost is None else cost)
     policies = (load_policy("schedule", schedule), load_policy("cache", cache))
+    is_lockstep = deployment.parallelism.is_lockstep
     replicas = [
         _replica(deployment, index, policies, recorder, truth, estimates=estimates, stepping=stepping)
-        for index in range(deployment.replicas * deployment.parallelism.dp)
+        for index in range(deployment.replicas * (1 if is_lockstep else deployment.parallelism.dp))
     ]
     simulation = Simulation(
         source_of(work, slo),
@@ -102,19 +106,33 @@ def _replica(
     *,
     estimates: CostEstimates,
     stepping: bool,
-) -> Replica:
-    scheduling, caching = copy.deepcopy(policies)
-    scheduler = Scheduler(deployment.scheduler_limits, scheduling, cache=caching, estimates=estimates)
-    return Replica(
-        index,
-        scheduler,
-        estimates.cost,
-        recorder,
-        truth,
-        depth=deployment.profile.loop_depth,
-        stepping=stepping,
-        frontend=_frontend(deployment),
+) -> EngineLoop:
+    """One engine loop: of a single scheduler, or of all data-parallel ranks that step together."""
+    depth, frontend, cost = deployment.profile.loop_depth, _frontend(deployment), estimates.cost
+    parallelism = deployment.parallelism
+    ranks = [
+        _scheduler(deployment, policies, estimates)
+        for _ in range(parallelism.dp if parallelism.is_lockstep else 1)
+    ]
+    if not parallelism.is_lockstep:
+        return Replica(
+            index, ranks[0], cost, recorder, truth, depth=depth, stepping=stepping, frontend=frontend
+        )
+    if not isinstance(cost, LockstepCost):
+        raise InputError(
+            f"step times are a {type(cost).__name__}, but {parallelism.label} has ranks that step together: "
+            "give a LockstepCost"
+        )
+    return LockstepReplica(
+        index, ranks, cost, recorder, truth, depth=depth, stepping=stepping, frontend=frontend
     )
+
+
+def _scheduler(
+    deployment: Deployment, policies: tuple[SchedulingPolicy, CachePolicy], estimates: CostEstimates
+) -> Scheduler:
+    scheduling, caching = copy.deepcopy(policies)
+    return Scheduler(deployment.scheduler_limits, scheduling, cache=caching, estimates=estimates)
 
 
 class CostEstimates:
@@ -161,9 +179,9 @@ def records_of(recorder: Recorder) -> Records:
     )
 
 
-def _stats(replica: Replica) -> ReplicaStats:
+def _stats(replica: EngineLoop) -> ReplicaStats:
     return ReplicaStats(
-        num_blocks=replica.scheduler.pool.num_blocks,
+        num_blocks=sum(rank.pool.num_blocks for rank in replica.ranks),
         busy_seconds=replica.busy,
         steps=replica.steps,
         decode_tokens=replica.decode_tokens,

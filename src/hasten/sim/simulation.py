@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from hasten.core.cluster import REFUSED, Cluster
 from hasten.core.policy import AdmitPolicy, Estimates, LengthPredictor, RoutePolicy, Stream
 from hasten.core.request import REJECTED, Request
+from hasten.sim.loop import EngineLoop
 from hasten.sim.recorder import OK, Recorder
 from hasten.sim.recorder import REJECTED as TURNED_AWAY
-from hasten.sim.replica import Replica
 from hasten.sim.source import Source
 
 Progress = Callable[[int, int], None]
-Observer = Callable[[Replica], None]
+Observer = Callable[[EngineLoop], None]
 _PROGRESS_EVERY = 4096
 
 
@@ -30,7 +30,7 @@ class Simulation:
     def __init__(
         self,
         source: Source,
-        replicas: Sequence[Replica],
+        replicas: Sequence[EngineLoop],
         recorder: Recorder,
         truth: dict[int, int],
         *,
@@ -127,7 +127,7 @@ class Simulation:
                 source.ended(request, now)
         self._ended += len(finished)
 
-    def _turn_away(self, replica: Replica, now: float) -> None:
+    def _turn_away(self, replica: EngineLoop, now: float) -> None:
         for request in replica.turned_away:
             self.cluster.ended(request, replica.index, 0)
             self._reject(request, replica.index, now)

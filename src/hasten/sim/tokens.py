@@ -6,7 +6,7 @@ between tokens go to the recorder, those of a whole stretch of equal steps in on
 
 from __future__ import annotations
 
-import heapq
+from heapq import heappop, heappush
 
 from hasten.core.batch import Batch
 from hasten.core.policy import FOREVER
@@ -40,7 +40,7 @@ class Tokens:
                 if left <= 0:
                     self._one_token.append((batch, request))
                 elif left < request.max_tokens - request.sampled:
-                    heapq.heappush(self._stops, (request.joined + left, request.order, request))
+                    heappush(self._stops, (request.joined + left, request.order, request))
         if batch.preempted is not None:
             for request in batch.preempted:
                 if request.sampled and request.last_token < 0.0:
@@ -56,7 +56,7 @@ class Tokens:
             clock, order, request = stops[0]
             if _is_live(clock, order, request):
                 return clock
-            heapq.heappop(stops)
+            heappop(stops)
         return FOREVER
 
     def may_end(self, batch: Batch) -> bool:
@@ -101,7 +101,8 @@ class Tokens:
             self._log_series(steps, start, gaps, weight)
         self._emitted = now
         self.decoded += steps * weight
-        stopped = self._stopped_by(last.clock + steps - 1)
+        clock = last.clock + steps - 1
+        stopped = self._stopped_by(clock) if self._stops and self._stops[0][0] <= clock else NOBODY
         if pipelined:
             return scheduler.advance(steps, now, stopped)
         if steps > 1:
@@ -118,11 +119,9 @@ class Tokens:
     def _stopped_by(self, clock: int) -> list[Request]:
         """Requests whose answer ends with the decode step that ends now."""
         stops = self._stops
-        if not stops or stops[0][0] > clock:
-            return NOBODY
         stopped: list[Request] = []
         while stops and stops[0][0] <= clock:
-            at, order, request = heapq.heappop(stops)
+            at, order, request = heappop(stops)
             if _is_live(at, order, request):
                 stopped.append(request)
         return stopped

@@ -20,7 +20,7 @@ docs: .venv/.hasten-dev ## execute every code block of the README and docs/
 	@touch $@
 
 .venv/.hasten-dev: pyproject.toml scripts/setup
-	@PYTHON="$(PYTHON)" scripts/setup '.[dev]'
+	@PYTHON="$(PYTHON)" scripts/setup '.[dev]' '.[engine,reference]'
 	@touch $@ .venv/.hasten-run
 
 clean: ## forget the environment and every cache

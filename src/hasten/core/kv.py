@@ -5,7 +5,7 @@ The order of eviction is that of an engine that frees a request's blocks last to
 blocks from its head: blank blocks and cached ones wait in the same queue.
 """
 
-import heapq
+from heapq import heapify, heappop, heappush
 
 from hasten.core.policy import CachePolicy
 from hasten.core.request import BLANK, NO_SEGMENTS, REMAINS, SHARED, Request, Segment
@@ -85,7 +85,7 @@ class BlockPool:
         while blocks > 0:
             _, entry, segment = queue[0]
             if segment.entry != entry:
-                heapq.heappop(queue)
+                heappop(queue)
                 self._stale -= 1
                 continue
             have = segment.blocks
@@ -95,7 +95,7 @@ class BlockPool:
                 segment.blocks = have - blocks
                 return
             blocks -= have
-            heapq.heappop(queue)
+            heappop(queue)
             segment.blocks = 0
             segment.entry = 0
             if segment.kind == SHARED:
@@ -203,10 +203,10 @@ class BlockPool:
         segment.released = self.now
         score = self._cache.score(segment, self.now) if self._scores else self.now
         self._tail = segment
-        heapq.heappush(self._queue, (score, self._entries, segment))
+        heappush(self._queue, (score, self._entries, segment))
         if self._stale > 64 and 2 * self._stale > len(self._queue):
             self._queue = [item for item in self._queue if item[2].entry == item[1]]
-            heapq.heapify(self._queue)
+            heapify(self._queue)
             self._stale = 0
 
     def _release_blank(self, blocks: int) -> None:

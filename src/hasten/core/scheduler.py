@@ -11,9 +11,9 @@ and ends when it completes.
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
 
 from hasten.core.admission import OutputShare, blocks_at_most, expected_output, max_output, retract_ratio
 from hasten.core.batch import Batch, Chunk
@@ -64,7 +64,9 @@ class Scheduler:
         self._caps: list[tuple[int, int, Request]] = []  # (clock of the last allowed token, order, request)
         self._held_context = 0
         self._admitted = 0
-        self._made_room = False  # who waits may fit after the last call of `schedule`: nobody asked, or asked too early
+        self._made_room = (
+            False  # who waits may fit after the last call of `schedule`: nobody asked, or asked too early
+        )
         self._unreported: list[Request] = []
         self.share = OutputShare(limits)
         self._rule = _RULES[limits.admission]
@@ -165,7 +167,7 @@ class Scheduler:
             if request.status == DECODING and request.order == order:
                 limit = min(limit, at - self.group.clock - 1)
                 break
-            heapq.heappop(caps)
+            heappop(caps)
         return self.group.steps_that_fit(self.pool.free, limit) if limit > 0 else 0
 
     def advance(self, steps: int, now: float, stopped: Sequence[Request] = ()) -> list[Request]:
@@ -325,7 +327,9 @@ class Scheduler:
                 need += pool.unused_hits(request, hits)
             if need + limits.watermark_blocks > pool.free and (running or need > pool.free):
                 if hits and not limits.reserve_full_sequence:
-                    self._made_room = True  # with its prefix evicted it has less to hold, and its first chunk may fit
+                    self._made_room = (
+                        True  # with its prefix evicted it has less to hold, and its first chunk may fit
+                    )
                 return
             if self._rule is not None:
                 if not self._rule(self, request):
@@ -373,10 +377,10 @@ class Scheduler:
         self.group.join(request)
         self.version += 1
         caps = self._caps
-        heapq.heappush(caps, (clock + allowed, request.order, request))
+        heappush(caps, (clock + allowed, request.order, request))
         if len(caps) > 2 * self.group.size + 64:
             self._caps = [item for item in caps if item[2].status == DECODING and item[2].order == item[1]]
-            heapq.heapify(self._caps)
+            heapify(self._caps)
 
     def _leave(self, request: Request) -> None:
         """Take `request` out of the decode group; `base` then holds its tokens in KV."""
@@ -387,7 +391,7 @@ class Scheduler:
         """Members that sample their last allowed token in `batch` are not scheduled again."""
         caps = self._caps
         while caps and caps[0][0] <= self.group.clock:
-            _, order, request = heapq.heappop(caps)
+            _, order, request = heappop(caps)
             if request.status == DECODING and request.order == order:
                 self._leave(request)
                 request.status = CLOSING

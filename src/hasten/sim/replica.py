@@ -127,7 +127,7 @@ class Replica(EngineLoop):
         grown = used + steps * self._growth // scheduler.limits.block_size
         self.kv_block_seconds += 0.5 * (used + grown) * seconds
         if grown > self.kv_peak_blocks:
-            self.kv_peak_blocks = grown
+            self.kv_peak_blocks = min(grown, scheduler.pool.num_blocks)
         if pipelined:
             self.steps += 1
             self.tokens.complete(self._lead_end)

@@ -1,6 +1,6 @@
 """Plans: the cheapest deployment that meets the service levels of a workload, with its margin."""
 
-from hasten.plan.capacity import Capacity
+from hasten.plan.bisection import Capacity
 from hasten.plan.constraints import Check, Constraints
 from hasten.plan.planner import capacity, plan
 from hasten.plan.result import NearestMiss, Plan, Row, WhatIf

@@ -13,13 +13,13 @@ from hasten.errors import InputError
 from hasten.hardware import Device
 from hasten.models import ModelShape, load_model
 from hasten.plan.candidates import Choices, devices_of, enumerate_shapes
-from hasten.plan.capacity import Capacity, CapacityEstimate, interval_of
+from hasten.plan.bisection import Capacity, CapacityEstimate, interval_of
 from hasten.plan.constraints import Constraints
 from hasten.plan.pool import Pool, Task, default_jobs
 from hasten.plan.probe import Outcome, Setting
 from hasten.plan.result import Plan, Row, WhatIf
 from hasten.plan.search import Search
-from hasten.plan.tasks import SAMPLES, Weighed, bound, capacity_on, sampled_capacity, verify
+from hasten.plan.tasks import SAMPLES, Weighed, bound, capacity_on, imagine, refine, sampled_capacity
 from hasten.policies import load_policy
 from hasten.profiles import EngineProfile, load_profile
 from hasten.workload import Workload
@@ -124,9 +124,14 @@ def _by_cost(search: Search) -> Plan:
         miss = search.nearest_miss()
         return _plan_of(search, rows=search.rows(), nearest_miss=miss)
     worlds = _worlds(search, *best)
+    finer = (refine, (*best, search.weighed[best[0]].capacity.fails))
+    search.pool.expect(finer)
     search.verify_front()
     rows = search.rows()
-    chosen = next(row for row in rows if (row.shape, row.deployment.replicas) == best)
+    at = next(at for at, row in enumerate(rows) if (row.shape, row.deployment.replicas) == best)
+    exact: CapacityEstimate = search.pool.result(finer)
+    chosen = replace(rows[at], capacity=max(rows[at].capacity, exact.holds * rows[at].deployment.replicas))
+    rows = (*rows[:at], chosen, *rows[at + 1 :])
     what_ifs = tuple(
         WhatIf(name=name, outcome=search.pool.result(task), replicas=_needed(chosen, growth))
         for name, growth, task in worlds
@@ -146,7 +151,7 @@ def _worlds(search: Search, shape: int, replicas: int) -> list[tuple[str, float,
     if not math.isnan(error):
         worlds.append((f"steps {error:.0%} slower", 0.0, 1.0 + error))
     made: list[tuple[str, float, Task]] = [
-        (name, growth, (verify, (shape, replicas, growth or 1.0, slowdown)))
+        (name, growth, (imagine, (shape, replicas, growth or 1.0, slowdown)))
         for name, growth, slowdown in worlds
     ]
     for _, _, task in made:

@@ -21,7 +21,7 @@ from hasten.report.report import Report
 from hasten.sim.run import simulate
 from hasten.workload import Workload
 
-SAMPLE_REQUESTS = 2500
+SAMPLE_REQUESTS = 2000
 SAMPLE_WINDOWS = 10
 KV_FULL = 0.98
 """Share of the KV blocks in use at the peak from which the cache counts as full."""

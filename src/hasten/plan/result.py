@@ -9,7 +9,7 @@ from typing import Any
 
 from hasten.deployment import Deployment
 from hasten.plan.candidates import Rejected
-from hasten.plan.capacity import Capacity
+from hasten.plan.bisection import Capacity
 from hasten.plan.constraints import Check, Constraints
 from hasten.plan.probe import Outcome
 

@@ -98,7 +98,7 @@ class Search:
 
     def verify(self, shape: int, replicas: int) -> Outcome:
         """The whole workload on `replicas` replicas of `shape`."""
-        outcome: Outcome = self.pool.result((verify, (shape, replicas, 1.0, 1.0)))
+        outcome: Outcome = self.pool.result((verify, (shape, replicas)))
         self.verified[shape, replicas] = outcome
         return outcome
 
@@ -115,7 +115,7 @@ class Search:
         best: tuple[float, int, int, int] | None = None
         while heap and (best is None or heap[0] < best):
             for _, _, shape, replicas in heapq.nsmallest(self.pool.jobs, heap):
-                self.pool.expect((verify, (shape, replicas, 1.0, 1.0)))
+                self.pool.expect((verify, (shape, replicas)))
             entry = heapq.heappop(heap)
             _, _, shape, replicas = entry
             if (shape, replicas) in self.verified:
@@ -181,7 +181,7 @@ class Search:
             if not estimated:
                 return
             for row in estimated[: self.pool.jobs]:
-                self.pool.expect((verify, (row.shape, row.deployment.replicas, 1.0, 1.0)))
+                self.pool.expect((verify, (row.shape, row.deployment.replicas)))
             self.verify(estimated[0].shape, estimated[0].deployment.replicas)
 
     def nearest_miss(self) -> NearestMiss | None:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from hasten.plan.bounds import Bounds, bounds_of
-from hasten.plan.capacity import CapacityEstimate, find_capacity
+from hasten.plan.bisection import CapacityEstimate, find_capacity
 from hasten.plan.probe import Outcome, Setting, disjoint_samples, replica_stream, run, stretched
 
 SAMPLES = 5
@@ -33,20 +33,36 @@ def weigh(setting: Setting, shape: int, ceiling: float) -> Weighed:
     one, rate = setting.shapes[shape], setting.work.rate
     share = max(1, round(rate / (0.7 * ceiling)))
     stream = replica_stream(setting.work, share)
-    capacity = find_capacity(setting, one, stream, stream.rate, ceiling=ceiling)
+    capacity = find_capacity(setting, one, stream, ceiling=ceiling, wanted=rate)
     if capacity.holds == 0.0:
         return Weighed(capacity)
     replicas = math.ceil(rate / capacity.holds)
     each = rate / replicas
+    if capacity.holding is not None and abs(each / capacity.holds - 1) < 1e-9:
+        return Weighed(capacity, replicas, capacity.holding)
     estimate = run(setting, one, stretched(stream, stream.rate / each), rate=each)
     return Weighed(capacity, replicas, estimate)
 
 
-def verify(setting: Setting, shape: int, replicas: int, growth: float, slowdown: float) -> Outcome:
-    """The whole workload, `growth` times as fast, on `replicas` replicas whose steps last `slowdown` times as long."""
+def refine(setting: Setting, shape: int, replicas: int, ceiling: float) -> CapacityEstimate:
+    """Capacity of one of `replicas` replicas, bisected to the end."""
+    return find_capacity(
+        setting, setting.shapes[shape], replica_stream(setting.work, replicas), ceiling=ceiling
+    )
+
+
+def verify(setting: Setting, shape: int, replicas: int) -> Outcome:
+    """The whole workload on `replicas` replicas behind the router."""
     deployment = setting.shapes[shape].with_replicas(replicas)
-    work = stretched(setting.work, 1.0 / growth)
-    return run(setting, deployment, work, rate=setting.work.rate * growth, slowdown=slowdown)
+    return run(setting, deployment, setting.work, rate=setting.work.rate)
+
+
+def imagine(setting: Setting, shape: int, replicas: int, growth: float, slowdown: float) -> Outcome:
+    """One replica's share of `growth` times the traffic, with steps that last `slowdown` times as long."""
+    stream = replica_stream(setting.work, replicas)
+    rate = setting.work.rate / replicas * growth
+    work = stretched(stream, stream.rate / rate)
+    return run(setting, setting.shapes[shape], work, rate=rate, slowdown=slowdown)
 
 
 def sampled_capacity(
@@ -55,11 +71,11 @@ def sampled_capacity(
     """Capacity of `replicas` replicas on one of `SAMPLES` samples of the workload without a request in common."""
     deployment = setting.shapes[shape].with_replicas(replicas)
     stream = disjoint_samples(setting.work, SAMPLES)[part]
-    return find_capacity(setting, deployment, stream, stream.rate, ceiling=ceiling * replicas)
+    return find_capacity(setting, deployment, stream, ceiling=ceiling * replicas)
 
 
 def capacity_on(setting: Setting, shape: int, replicas: int, ceiling: float) -> CapacityEstimate:
     """Capacity of `replicas` replicas behind the router on a sample of the workload."""
     deployment = setting.shapes[shape].with_replicas(replicas)
     stream = replica_stream(setting.work, 1)
-    return find_capacity(setting, deployment, stream, stream.rate, ceiling=ceiling * replicas)
+    return find_capacity(setting, deployment, stream, ceiling=ceiling * replicas)

@@ -25,6 +25,7 @@ class BlockPool:
         self.free = 0
         self.now = 0.0
         self.evicted_blocks = 0  # cached blocks lost to eviction
+        self.journal: list[Segment] | None = None  # what lost blocks to eviction, for a driver that sets a list
         self.index: dict[int, Segment] = {}
         self._cache = cache
         self._scores = type(cache).score is not CachePolicy.score
@@ -89,8 +90,11 @@ class BlockPool:
                 self._stale -= 1
                 continue
             have = segment.blocks
-            if segment.kind == SHARED:
-                self.evicted_blocks += min(have, blocks)
+            if segment.kind != BLANK:
+                if segment.kind == SHARED:
+                    self.evicted_blocks += min(have, blocks)
+                if self.journal is not None:
+                    self.journal.append(segment)
             if have > blocks:
                 segment.blocks = have - blocks
                 return

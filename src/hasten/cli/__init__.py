@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 from hasten.errors import InputError
 
@@ -116,10 +116,6 @@ class Parser(argparse.ArgumentParser):
             kind = "option" if word.startswith("-") else "argument"
             self.error(f"{flag}: unknown {kind}{_near(flag, options)}")
         return found
-
-    def print_help(self, file: IO[str] | None = None) -> None:
-        """The help text, whole."""
-        print(self.format_help().rstrip(), file=file or sys.stdout)
 
 
 def parser_of(command: str, module: Any) -> Parser:

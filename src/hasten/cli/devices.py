@@ -1,4 +1,4 @@
-"""Built-in accelerators: data sheet figures with their sources, the efficiencies kernels reach, prices with their date."""
+"""Built-in accelerators: data sheet figures with sources, the efficiencies kernels reach, prices with their date."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hasten.workload import Workload
 
 HELP = "play a trace on a deployment: latencies, goodput, use, cost"
-EXAMPLE = "hasten simulate llama-3.1-8b --device l40s --workload azure-conv --rate 2 --limit 2000 --ttft 1s --tpot 100ms"
+EXAMPLE = "hasten simulate llama-3.1-8b --device l40s --workload azure-conv --rate 2 --limit 500 --ttft 1s --tpot 99ms"
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0)
 
@@ -59,7 +59,9 @@ def run(args: Namespace) -> int:
     report = with_percentiles(report, args.percentiles)
     checks = () if constraints is None else constraints.check(report.records)
     if args.out is not None:
-        report.save_requests(args.out)
+        from hasten.report.files import save_requests
+
+        save_requests(report.records.select(report.records.id.argsort()), args.out)
     if args.json:
         text.show_json(_result(args, made, work, report, checks))
     else:

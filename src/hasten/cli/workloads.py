@@ -120,4 +120,5 @@ def _described(name: str, work: Workload) -> str:
 
 
 def _lengths(found: LengthSummary) -> str:
-    return f"mean {found.mean:,.1f}, p50 {found.p50:,.0f}, p90 {found.p90:,.0f}, p99 {found.p99:,.0f}, max {found.max:,}"
+    cuts = f"p50 {found.p50:,.0f}, p90 {found.p90:,.0f}, p99 {found.p99:,.0f}"
+    return f"mean {found.mean:,.1f}, {cuts}, max {found.max:,}"

@@ -29,13 +29,14 @@ def add_model(parser: ArgumentParser, *, default: str | None = None) -> None:
     )
 
 
-def add_engine(parser: ArgumentParser) -> None:
-    """Flags of the engine and its settings, the same for every deployment."""
+def add_engine(parser: ArgumentParser, *, several: bool = False) -> None:
+    """Flags of the engine and its settings; with `several`, --engine takes a comma list."""
     group = parser.add_argument_group("engine")
     group.add_argument(
         "--engine",
-        metavar="NAME",
-        default="vllm",
+        type=values.items if several else str,
+        metavar="NAME,..." if several else "NAME",
+        default=["vllm"] if several else "vllm",
         help="profile name or .toml file (see `hasten engines`; default vllm)",
     )
     group.add_argument(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from hasten.cli.options import values
 
 DEFAULTS: dict[str, str | None] = {
     "schedule": "fcfs",
@@ -24,14 +27,16 @@ def add_policies(parser: ArgumentParser, *, several: bool = False) -> None:
     """One flag per role; with `several` each takes a comma list."""
     group = parser.add_argument_group("policies (name, name:key=value, or ./file.py; see `hasten methods`)")
     for role, default in DEFAULTS.items():
+        listed = None if default is None else [default]
         group.add_argument(
             f"--{role}",
+            type=values.items if several else str,
             metavar="POLICY,..." if several else "POLICY",
-            default=default,
+            default=listed if several else default,
             help=f"{_QUESTIONS[role]} (default {default or 'nobody knows'})",
         )
 
 
-def policies_of(args: Namespace) -> dict[str, str | None]:
-    """Role to policy, as keywords of `simulate`."""
+def policies_of(args: Namespace) -> dict[str, Any]:
+    """Role to policy (or to the list of them), as keywords of `simulate`; None where there is none."""
     return {role: getattr(args, role) for role in DEFAULTS}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace, _ArgumentGroup
 from typing import TYPE_CHECKING
 
 from hasten.cli.options import values
@@ -14,14 +14,20 @@ if TYPE_CHECKING:
 PERCENTILE = 99.0
 
 
-def add_slo(parser: ArgumentParser) -> None:
-    """Flags of the service level."""
+def add_limits(parser: ArgumentParser) -> _ArgumentGroup:
+    """Flags of the limits alone."""
     group = parser.add_argument_group("service level (times with their unit: 500ms, 1.5s, 2min)")
     group.add_argument("--ttft", type=values.duration, metavar="TIME", help="limit on arrival to first token")
     group.add_argument(
         "--tpot", type=values.duration, metavar="TIME", help="limit on the time per later output token"
     )
     group.add_argument("--e2e", type=values.duration, metavar="TIME", help="limit on arrival to last token")
+    return group
+
+
+def add_slo(parser: ArgumentParser) -> None:
+    """Flags of the limits, and of how they must hold."""
+    group = add_limits(parser)
     how = group.add_mutually_exclusive_group()
     how.add_argument(
         "--percentile",

@@ -48,16 +48,18 @@ def add_workload(parser: ArgumentParser) -> None:
     )
 
 
-def workload_of(args: Namespace, *, rate: float | None = None, seed: int | None = None) -> Workload:
-    """The workload that the flags describe; `rate` and `seed` stand in for theirs. Raises InputError."""
+def workload_of(args: Namespace, *, seed: int | None = None) -> Workload:
+    """The workload that the flags describe; `seed` stands in for theirs. Raises InputError."""
+    work = unscaled(args, seed=seed)
+    return work if args.rate is None else work.scaled(rate=args.rate)
+
+
+def unscaled(args: Namespace, *, seed: int | None = None) -> Workload:
+    """The same at its own rate: thinking times are the user's, so they are found before gaps are scaled."""
     from hasten.workload import parse_workload
 
-    rate = args.rate if rate is None else rate
     work = parse_workload(
         args.workload,
-        rate=None
-        if args.sessions
-        else rate,  # thinking times are the user's: they are found before gaps are scaled
         limit=args.limit,
         format=args.format,
         drop_bad=args.drop_bad,
@@ -66,10 +68,9 @@ def workload_of(args: Namespace, *, rate: float | None = None, seed: int | None 
     if not args.sessions:
         return work
     try:
-        work = work.as_sessions()
+        return work.as_sessions()
     except InputError as error:
         raise InputError(f"--sessions: workload {args.workload}: {error}") from None
-    return work if rate is None else work.scaled(rate=rate)
 
 
 def line_of(work: Workload, name: str) -> str:

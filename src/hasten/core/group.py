@@ -7,13 +7,15 @@ class DecodeGroup:
     """`size` sequences with `context` tokens in KV together; `clock` counts the decode steps scheduled so far.
 
     A member's context is base + (clock - joined). It needs a new KV block when its context is a multiple of the
-    block size, so members are counted by (context - clock) mod block size, which never changes.
+    block size, so members are counted by (context - clock) mod block size, which never changes. `blocks_next` is
+    how many blocks the next step takes.
     """
 
     def __init__(self, block_size: int) -> None:
         self.size = 0
         self.context = 0
         self.clock = 0
+        self.blocks_next = 0
         self._block_size = block_size
         self._phase = [0] * block_size
 
@@ -21,12 +23,16 @@ class DecodeGroup:
         """Take `request` in, with `request.base` tokens in KV."""
         self.size += 1
         self.context += request.base
-        self._phase[(request.base - self.clock) % self._block_size] += 1
+        phase = self._phase
+        phase[(request.base - self.clock) % self._block_size] += 1
+        self.blocks_next = phase[-self.clock % self._block_size]
 
     def leave(self, request: Request) -> None:
         """Let `request` go; `base` then holds its tokens in KV, and `sampled` the tokens it sampled here too."""
         steps = self.clock - request.joined
-        self._phase[(request.base - request.joined) % self._block_size] -= 1
+        phase = self._phase
+        phase[(request.base - request.joined) % self._block_size] -= 1
+        self.blocks_next = phase[-self.clock % self._block_size]
         request.base += steps
         request.sampled += steps
         request.left = self.clock
@@ -37,10 +43,7 @@ class DecodeGroup:
         """Every member takes `steps` steps."""
         self.clock += steps
         self.context += self.size * steps
-
-    def blocks_next(self) -> int:
-        """Blocks that the next step takes."""
-        return self._phase[-self.clock % self._block_size]
+        self.blocks_next = self._phase[-self.clock % self._block_size]
 
     def blocks_for(self, steps: int) -> int:
         """Blocks that the next `steps` steps take: `size` per block size, plus the remainder's."""

@@ -25,7 +25,9 @@ class BlockPool:
         self.free = 0
         self.now = 0.0
         self.evicted_blocks = 0  # cached blocks lost to eviction
-        self.journal: list[Segment] | None = None  # what lost blocks to eviction, for a driver that sets a list
+        self.journal: list[Segment] | None = (
+            None  # what lost blocks to eviction, for a driver that sets a list
+        )
         self.index: dict[int, Segment] = {}
         self._cache = cache
         self._scores = type(cache).score is not CachePolicy.score

@@ -203,7 +203,7 @@ class Scheduler:
         pool = self.pool
         group = self.group
         decodes = group.size if decode else 0
-        need = group.blocks_next() if decodes else 0
+        need = group.blocks_next if decodes else 0
         if (self.prefilling and prefill) or need > pool.free:
             chunks, need, preempted = self._running_first(prefill, decode)
             decodes = group.size if decode else 0
@@ -246,7 +246,7 @@ class Scheduler:
         preempted: list[Request] | None = None
         while True:
             decodes = group.size if decode else 0
-            need = group.blocks_next() if decodes else 0
+            need = group.blocks_next if decodes else 0
             wants: list[tuple[Request, int]] = []
             budget = self.limits.max_num_batched_tokens - decodes - len(self.held)
             for request in self.prefilling if prefill else ():
@@ -265,7 +265,7 @@ class Scheduler:
             victim = self._victim()
             if victim is None:
                 wants = []
-                need = group.blocks_next() if decodes else 0
+                need = group.blocks_next if decodes else 0
                 break
             preempted = [] if preempted is None else preempted
             preempted.append(victim)

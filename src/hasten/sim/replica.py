@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from hasten.core.batch import Batch
 from hasten.core.policy import SchedulingPolicy
 from hasten.core.request import Request
 from hasten.core.scheduler import Scheduler
@@ -48,7 +47,7 @@ class Replica(EngineLoop):
             request = inbox.popleft()[1]
             if not scheduler.add(request, now):
                 self.turned_away.append(request)
-        while len(in_flight) < self.depth:
+        for _ in range(self.depth - len(in_flight)):
             batch = scheduler.schedule(now)
             if batch is None:
                 break
@@ -75,37 +74,33 @@ class Replica(EngineLoop):
         lead_end = now
         pipelined = self.depth > 1
         if pipelined or head.prefills:
-            lead_end += self._seconds(head)
+            if head.prefills:
+                lead_end += self.cost.mixed(head.prefills, head.num_decodes, head.decode_context)
+            else:
+                a, b, _ = self.cost.decode_line(head.num_decodes, head.decode_context)
+                lead_end += a + b * head.decode_context
             self._lead_end = self.next_time = lead_end
             if self.stepping or (head.prefills and not pipelined) or len(in_flight) < self.depth:
                 return
         last = in_flight[-1]
         if last.prefills:
             return
+        most = 1
+        if not self.stepping:
+            most = scheduler.steady_steps()
+            stop = self.tokens.next_stop()
+            if not pipelined:
+                most += 1
+            elif most < 1 or self.tokens.may_end(head):
+                return
+            if most > stop - last.clock:
+                most = stop - last.clock + 1
         n = last.num_decodes
         context = last.decode_context
-        line = self.cost.decode_line(n, context)
         self._lead_end = lead_end
-        most = 1 if self.stepping else self._most_steps(last, pipelined)
-        if pipelined and (most < 1 or self.tokens.may_end(head)):
-            return
-        self._start_series(line, context, n - last.padding, most)
+        self._start_series(self.cost.decode_line(n, context), context, n - last.padding, most)
         if self._gates and scheduler.waiting:
             self._shorten(scheduler.policy.wakes_at(scheduler.view))
-
-    def _seconds(self, batch: Batch) -> float:
-        if batch.prefills:
-            return self.cost.mixed(batch.prefills, batch.num_decodes, batch.decode_context)
-        a, b, _ = self.cost.decode_line(batch.num_decodes, batch.decode_context)
-        return a + b * batch.decode_context
-
-    def _most_steps(self, last: Batch, pipelined: bool) -> int:
-        """Steps of the series until a sequence stops or the scheduler may decide otherwise."""
-        most = self.scheduler.steady_steps()
-        if not pipelined:
-            most += 1
-        stop = self.tokens.next_stop() - last.clock + 1
-        return most if most < stop else stop
 
     # ---- booking ----------------------------------------------------------------------------------------
 

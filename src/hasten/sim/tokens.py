@@ -10,7 +10,7 @@ from heapq import heappop, heappush
 
 from hasten.core.batch import Batch
 from hasten.core.policy import FOREVER
-from hasten.core.request import FINISHED, WAITING, Request
+from hasten.core.request import DECODING, FINISHED, WAITING, Request
 from hasten.core.scheduler import Scheduler
 from hasten.sim.recorder import Recorder
 
@@ -54,7 +54,7 @@ class Tokens:
         stops = self._stops
         while stops:
             clock, order, request = stops[0]
-            if _is_live(clock, order, request):
+            if (request.order == order and request.status == DECODING) or _is_live(clock, order, request):
                 return clock
             heappop(stops)
         return FOREVER
@@ -76,7 +76,10 @@ class Tokens:
             weight = batch.num_decodes - batch.padding
             self.decoded += weight
             if weight > 0:
-                self._log_step(at, weight)
+                if self._late:
+                    self._log_step(at, weight)
+                else:
+                    self.recorder.gaps(self._emitted, at - self._emitted, 0.0, 1, weight)
             self._emitted = at
             if self._in_doubt:
                 self._settle(batch.clock, at)
@@ -122,7 +125,7 @@ class Tokens:
         stopped: list[Request] = []
         while stops and stops[0][0] <= clock:
             at, order, request = heappop(stops)
-            if _is_live(at, order, request):
+            if (request.order == order and request.status == DECODING) or _is_live(at, order, request):
                 stopped.append(request)
         return stopped
 
@@ -150,11 +153,10 @@ class Tokens:
     def _log_step(self, at: float, weight: int) -> None:
         """`weight` sequences emitted at `at` (s); those that joined since the last emission have gaps of their own."""
         late = self._late
-        if late:
-            for since in late.values():
-                self.recorder.gaps(since, at - since, 0.0, 1, 1)
-            weight -= len(late)
-            late.clear()
+        for since in late.values():
+            self.recorder.gaps(since, at - since, 0.0, 1, 1)
+        weight -= len(late)
+        late.clear()
         if weight > 0:
             self.recorder.gaps(self._emitted, at - self._emitted, 0.0, 1, weight)
 

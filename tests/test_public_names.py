@@ -5,6 +5,7 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import hasten
 import pytest
@@ -19,7 +20,9 @@ def test_every_public_name_can_be_imported(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(hasten._HOMES))
 def test_a_public_name_is_what_its_module_defines(name: str) -> None:
     found = getattr(hasten, name)
-    assert found is getattr(importlib.import_module(hasten._HOMES[name]), name)
+    home = importlib.import_module(hasten._HOMES[name])
+    assert found is (home if isinstance(found, ModuleType) else getattr(home, name))
+    assert callable(found)
     assert (found.__doc__ or "").strip(), f"{name} has no docstring"
 
 
@@ -33,6 +36,14 @@ def test_type_checkers_see_the_same_names_from_the_same_modules() -> None:
     }
     assert typed == hasten._HOMES
     assert sorted({*hasten._HOMES, "__version__"}) == sorted(hasten.__all__)
+
+
+def test_plan_is_a_package_and_its_function() -> None:
+    from hasten.plan import planner
+
+    with pytest.raises(hasten.InputError, match="SLO has no limit"):
+        hasten.plan("llama-3.1-8b", hasten.parse_workload("azure-conv", limit=2), hasten.SLO())
+    assert hasten.plan.planner is planner  # type: ignore[attr-defined]
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

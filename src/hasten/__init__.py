@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hasten.errors import InputError
     from hasten.hardware import load_device
     from hasten.models import load_model
+    from hasten.plan import plan
     from hasten.policies import load_policy
     from hasten.prediction import predict
     from hasten.profiles import load_profile
@@ -50,6 +51,7 @@ __all__ = [
     "load_policy",
     "load_profile",
     "parse_workload",
+    "plan",
     "predict",
     "simulate",
 ]
@@ -73,6 +75,7 @@ _HOMES = {
     "load_policy": "hasten.policies",
     "load_profile": "hasten.profiles",
     "parse_workload": "hasten.workload",
+    "plan": "hasten.plan",
     "predict": "hasten.prediction",
     "simulate": "hasten.sim.run",
 }
@@ -87,7 +90,8 @@ def __getattr__(name: str) -> Any:
     elif name in _HOMES:
         from importlib import import_module
 
-        found = getattr(import_module(_HOMES[name]), name)
+        home = import_module(_HOMES[name])
+        found = home if _HOMES[name] == f"hasten.{name}" else getattr(home, name)  # a package that is a function too
     else:
         raise AttributeError(f"module 'hasten' has no attribute {name!r}")
     globals()[name] = found

@@ -67,7 +67,12 @@ def find_capacity(
             break
         if low > 0.0 and high <= low * (1 + tolerance):
             break
-        if wanted is not None and 0.0 < low and high <= low * (1 + COARSE) and _same_number(wanted, low, high):
+        if (
+            wanted is not None
+            and low > 0.0
+            and high <= low * (1 + COARSE)
+            and _same_number(wanted, low, high)
+        ):
             break
         rate = _next_rate(holding, failing)
     return CapacityEstimate(low, high, holding, failing, runs)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hasten.deployment import KV_DTYPES, Deployment
 from hasten.errors import InputError
@@ -157,7 +158,7 @@ def _shape(
         return Rejected(
             label, f"one replica takes {parallelism.devices} devices, more than max_devices {most}"
         )
-    given = {"kv_dtype": kv_dtype, **settings}
+    given: dict[str, Any] = {"kv_dtype": kv_dtype, **settings}
     shape = Deployment.of(model, device, tp=tp, pp=pp, ep=ep, engine=profile, **given)
     try:
         room = shape.kv.usable_blocks * shape.kv.block_size

@@ -12,8 +12,8 @@ from hasten.deployment import Deployment
 from hasten.errors import InputError
 from hasten.hardware import Device
 from hasten.models import ModelShape, load_model
-from hasten.plan.candidates import Choices, devices_of, enumerate_shapes
 from hasten.plan.bisection import Capacity, CapacityEstimate, interval_of
+from hasten.plan.candidates import Choices, devices_of, enumerate_shapes
 from hasten.plan.constraints import Constraints
 from hasten.plan.pool import Pool, Task, default_jobs
 from hasten.plan.probe import Outcome, Setting
@@ -27,8 +27,8 @@ from hasten.workload import Workload
 CAPACITY = "capacity"
 GROWTH = (1.10, 1.25, 1.50)
 
-Progress = Callable[[int, str], None]
-"""Called as progress(tasks done, what is under way)."""
+Progress = Callable[[int, int], None]
+"""Called as progress(tasks done, tasks expected in all); the second is a guess that grows."""
 
 
 def plan(
@@ -74,7 +74,7 @@ def plan(
     )
     setting = Setting(planned, constraints, tuple(shapes), _policies(policies), seed, pessimism)
     with Pool(setting, default_jobs() if jobs is None else jobs) as pool:
-        pool.on_result = progress
+        pool.progress = progress
         search = Search(setting, pool, max_devices, rejected)
         search.bound_all()
         found = _by_capacity(search) if rate == CAPACITY else _by_cost(search)

@@ -44,7 +44,7 @@ class Pool:
         self._under_way: dict[Task, Future[Any]] = {}
         self._executor: ProcessPoolExecutor | None = None
         self._bystanders: set[int | None] = set()
-        self.on_result: Callable[[int, str], None] | None = None
+        self.progress: Callable[[int, int], None] | None = None
 
     @property
     def done(self) -> int:
@@ -80,8 +80,10 @@ class Pool:
             function, arguments = task
             value = function(self._setting, *arguments)
         self._done[task] = value
-        if self.on_result is not None:
-            self.on_result(len(self._done), task[0].__name__)
+        if self.progress is not None:
+            self.progress(
+                self.done, max(self.done + len(self._under_way), 2 * len(self._setting.shapes) + 10)
+            )
         return value
 
     def __enter__(self) -> Pool:

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -164,7 +165,7 @@ def _picked(work: Workload, windows: Sequence[Ints], *, spacing: int = 1) -> Wor
         times.append(arrival - arrival[0] + clock)
         clock = float(times[-1][-1]) + gap
     rows = np.concatenate(windows)
-    columns = {
+    columns: dict[str, Any] = {
         name: None if (column := getattr(work, name)) is None else column[rows]
         for name in ("prompt_tokens", "output_tokens", "priority", "max_tokens")
     }

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hasten.deployment import Deployment
-from hasten.plan.candidates import Rejected
 from hasten.plan.bisection import Capacity
+from hasten.plan.candidates import Rejected
 from hasten.plan.constraints import Check, Constraints
 from hasten.plan.probe import Outcome
 
@@ -114,6 +114,7 @@ class NearestMiss:
     check: Check
     binds: str = ""
     outcome: Outcome | None = None  # None: known from bounds, without a simulation
+    needs_replicas: int = 0  # that would hold if more devices were allowed; 0: no number would, or not known
 
     @property
     def text(self) -> str:
@@ -132,7 +133,12 @@ class NearestMiss:
 
     def to_dict(self) -> dict[str, Any]:
         """The candidate and the failing constraint; values in ms, or a share for the goodput share."""
-        return {"label": self.label, **check_figures(self.check), "binds": self.binds}
+        return {
+            "label": self.label,
+            **check_figures(self.check),
+            "binds": self.binds,
+            "replicas_needed": self.needs_replicas or None,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

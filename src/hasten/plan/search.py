@@ -197,5 +197,10 @@ class Search:
                 continue
             worst = max((each for each in outcome.checks if not each.holds), key=lambda each: each.strain)
             label = f"{max(1, replicas)} x {self.label(shape)}"
-            misses.append(NearestMiss(label=label, check=worst, binds=outcome.binding, outcome=outcome))
+            needed = found.replicas if found.replicas > replicas else 0
+            misses.append(
+                NearestMiss(
+                    label=label, check=worst, binds=outcome.binding, outcome=outcome, needs_replicas=needed
+                )
+            )
         return min(misses, key=lambda miss: miss.check.strain, default=None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from hasten.plan.bounds import Bounds, bounds_of
 from hasten.plan.bisection import CapacityEstimate, find_capacity
+from hasten.plan.bounds import Bounds, bounds_of
 from hasten.plan.probe import Outcome, Setting, disjoint_samples, replica_stream, run, stretched
 
 SAMPLES = 5

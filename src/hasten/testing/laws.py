@@ -23,6 +23,11 @@ from hasten.testing.watch import watch
 RELATIVE = 1e-9
 ABSOLUTE_S = 1e-12
 COUNTS = Row._fields[5:]
+_HINTS = {
+    "schedule": "; horizon() may promise no more steps than a refusal lasts (1 is always right), and what changes with "
+    "time needs wakes_at()",
+    "route": "; reads_progress = False is for routers that look at counts of requests alone",
+}
 ORACLE = "true output length"
 """What the `Needs:` of a policy that may ask for the truth must say."""
 
@@ -160,10 +165,7 @@ def jumps_equal_steps(trial: Trial) -> None:
     repeated = trial.breaks_same_seed(stepping=True) or trial.breaks_same_seed(stepping=False)
     if repeated is not None:  # chance, not the jump
         raise LawBroken("same_seed", f"two runs of one case differ: {repeated}")
-    raise LawBroken(
-        "jump_equals_step",
-        f"{found}; horizon() must not promise more steps than a refusal lasts (1 is always right)",
-    )
+    raise LawBroken("jump_equals_step", found + _HINTS.get(trial.role, ""))
 
 
 def _jump_difference(stepped: Outcome, jumped: Outcome) -> str | None:

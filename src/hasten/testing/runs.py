@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from hasten.core.batch import Batch, Chunk
+from hasten.core.batch import Batch
 from hasten.core.request import Request
 from hasten.core.scheduler import Scheduler
 from hasten.sim.recorder import OK, Recorder
 from hasten.sim.loop import EngineLoop
 from hasten.sim.replica import Replica
+from hasten.sim.run import CostEstimates
 from hasten.sim.simulation import Simulation
 from hasten.sim.source import Source
 from hasten.testing.books import check_books
@@ -80,23 +81,6 @@ class Listed(Source):
         return self.requests[call.id]
 
 
-class CaseEstimates:
-    """The latency model of a case, as policies may ask it."""
-
-    def __init__(self, case: Case) -> None:
-        self._cost = case.cost
-        self._probe = Request(0, 0.0, 1, 1)
-
-    def prefill_seconds(self, tokens: int, context: int) -> float:
-        """One chunk alone in a step."""
-        return self._cost.mixed([Chunk(self._probe, tokens, context, True)], 0, 0)
-
-    def decode_seconds(self, num_sequences: int, context: int) -> float:
-        """One step of decodes alone."""
-        a, b, _ = self._cost.decode_line(num_sequences, context)
-        return a + b * context
-
-
 def play(case: Case, make: Make, *, stepping: bool = False) -> Outcome:
     """Run `case` with policies from `make(role)`, a fresh one for every scheduler and pool.
 
@@ -105,7 +89,7 @@ def play(case: Case, make: Make, *, stepping: bool = False) -> Outcome:
     source = Listed(case, case.name + str(case.calls[-1].id))
     recorder = Recorder()
     truth: dict[int, int] = {}
-    estimates = CaseEstimates(case)
+    estimates = CostEstimates(case.cost)
     replicas = [
         Replica(
             index,

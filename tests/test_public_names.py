@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import hasten
 import pytest
+
+import hasten
 
 
 @pytest.mark.parametrize("name", hasten.__all__)

@@ -7,6 +7,7 @@ A command is a module with HELP (one line), EXAMPLE (one command that works), `c
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import re
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         status = _dispatch(arguments)
-        sys.stdout.flush()
+        print(end="", flush=True)  # a closed or full standard output shows here, not when Python exits
     except InputError as error:
         line = " ".join(str(error).split())
         print(f"hasten: {line}", file=sys.stderr)
@@ -49,10 +50,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("hasten: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader has gone; what is still buffered must not raise again when Python closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         return PIPE_CLOSED
+    except OSError as error:
+        _give_up_output()
+        print(f"hasten: {error}", file=sys.stderr)
+        return WRONG_INPUT
     return status
+
+
+def _give_up_output() -> None:
+    """Nobody takes the output: what is still buffered must not raise again when Python closes the stream."""
+    with contextlib.suppress(OSError, ValueError):  # standard output that is no file has nothing to redirect
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(arguments: list[str]) -> int:

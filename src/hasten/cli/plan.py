@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hasten.workload import Workload
 
 HELP = "the cheapest deployment that holds your limits on your traffic"
-EXAMPLE = "hasten plan llama-3.1-8b --workload azure-conv --rate 4 --limit 4000 --ttft 1s --tpot 50ms --devices h100-sxm,l40s"
+EXAMPLE = "hasten plan llama-3.1-8b --rate 4 --limit 4000 --ttft 1s --tpot 50ms --devices h100-sxm,l40s"
 
 
 def configure(parser: ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
-from hasten.cli.options import catalogue, values
+from hasten.cli.options import catalogue, values, workload
 from hasten.cli.output import table, text
 
 if TYPE_CHECKING:
@@ -22,26 +22,18 @@ def configure(parser: ArgumentParser) -> None:
         parser, "workload", "azure-conv, ./trace.csv or poisson:rate=8,prompt=1024,output=200,n=1000"
     )
     parser.add_argument("--rate", type=values.rate, metavar="R", help="rescale arrivals to R requests/s")
-    parser.add_argument("--limit", type=values.count, metavar="N", help="only the first N requests")
-    parser.add_argument(
-        "--format", metavar="NAME", help="trace format, where it is not recognised; or a reader.py"
-    )
-    parser.add_argument(
-        "--drop-bad", action="store_true", help="leave out rows that can't be used, and count them"
-    )
+    workload.add_reading(parser)
 
 
 def run(args: Namespace) -> int:
     """Print the list or one workload."""
-    from hasten.workload import Workload, parse_workload, spec
+    from hasten.workload import Workload, spec
     from hasten.workload.catalogue import reader_names
     from hasten.workload.samples import sample_names
 
     name = catalogue.shown(args)
     if name is not None:
-        work = parse_workload(
-            name, rate=args.rate, limit=args.limit, format=args.format, drop_bad=args.drop_bad
-        )
+        work = workload.read(args, name, rate=args.rate)
         if args.json:
             text.show_json(_figures(name, work))
         else:

@@ -31,6 +31,10 @@ def load(
     path = Path(source)
     if not path_exists(source):
         if str(source) in samples.sample_names():
+            if format is not None:
+                raise InputError(
+                    f"{source}: format = {format!r} is for trace files: a shipped sample has its own"
+                )
             return _rated(samples.load_sample(str(source), limit=limit, options=options or {}), rate)
         names = ", ".join(samples.sample_names())
         raise InputError(f"{source}: no such file, and no sample of that name ({names}): check the path")

@@ -77,7 +77,7 @@ def share(text: str) -> float:
 
 def percentiles(text: str) -> tuple[float, ...]:
     """Percentiles from a list such as `50,90,99`, in rising order."""
-    return tuple(sorted({percentile(part.strip()) for part in text.split(",")}))
+    return tuple(sorted({percentile(part) for part in items(text)}))
 
 
 def items(text: str) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
-from typing import TYPE_CHECKING
+from argparse import ArgumentParser, Namespace, _ArgumentGroup
+from typing import TYPE_CHECKING, Any
 
 from hasten.cli.options import values
 from hasten.errors import InputError
@@ -29,15 +29,7 @@ def add_workload(parser: ArgumentParser) -> None:
         metavar="R",
         help="rescale arrivals to R requests/s in all, bursts keeping their shape; inf: all at once",
     )
-    group.add_argument("--limit", type=values.count, metavar="N", help="only the first N requests")
-    group.add_argument(
-        "--format", metavar="NAME", help="trace format, where it is not recognised; or a reader.py"
-    )
-    group.add_argument(
-        "--drop-bad",
-        action="store_true",
-        help="leave out rows that can't be used, and count them, instead of stopping",
-    )
+    add_reading(group)
     group.add_argument(
         "--sessions",
         action="store_true",
@@ -45,6 +37,19 @@ def add_workload(parser: ArgumentParser) -> None:
     )
     group.add_argument(
         "--seed", type=values.whole, default=0, metavar="N", help="seed of everything random (default 0)"
+    )
+
+
+def add_reading(parser: ArgumentParser | _ArgumentGroup) -> None:
+    """Flags of how a trace is read."""
+    parser.add_argument("--limit", type=values.count, metavar="N", help="only the first N requests")
+    parser.add_argument(
+        "--format", metavar="NAME", help="trace format, where it is not recognised; or a reader.py"
+    )
+    parser.add_argument(
+        "--drop-bad",
+        action="store_true",
+        help="leave out rows that can't be used, and count them, instead of stopping",
     )
 
 
@@ -56,21 +61,24 @@ def workload_of(args: Namespace, *, seed: int | None = None) -> Workload:
 
 def unscaled(args: Namespace, *, seed: int | None = None) -> Workload:
     """The same at its own rate: thinking times are the user's, so they are found before gaps are scaled."""
-    from hasten.workload import parse_workload
-
-    work = parse_workload(
-        args.workload,
-        limit=args.limit,
-        format=args.format,
-        drop_bad=args.drop_bad,
-        seed=args.seed if seed is None else seed,
-    )
+    work = read(args, args.workload, seed=args.seed if seed is None else seed)
     if not args.sessions:
         return work
     try:
         return work.as_sessions()
     except InputError as error:
         raise InputError(f"--sessions: workload {args.workload}: {error}") from None
+
+
+def read(args: Namespace, name: str, **options: Any) -> Workload:
+    """The workload `name` under the flags of reading; errors speak of flags. Raises InputError."""
+    from hasten.workload import parse_workload
+
+    try:
+        return parse_workload(name, limit=args.limit, format=args.format, drop_bad=args.drop_bad, **options)
+    except InputError as error:
+        text = str(error).replace("with drop_bad", "with --drop-bad").replace("with format", "with --format")
+        raise InputError(text.replace(": format = ", ": --format ")) from None
 
 
 def line_of(work: Workload, name: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from hasten.core.policy import AdmitPolicy, Estimates, LengthPredictor, LengthView, RoutePolicy, Stream
 from hasten.core.request import Request
 from hasten.core.scheduler import Scheduler
 from hasten.errors import InputError
 
-REFUSED = -1
+REFUSED: Final = -1
 
 
 class ReplicaView:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from hasten.core.request import Request, Segment
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hasten.core.cluster import ClusterView
     from hasten.core.view import SchedulerView
 
-FOREVER = 1 << 60
+FOREVER: Final = 1152921504606846976  # 2**60 steps
 """A horizon in steps for rules that depend on neither time nor progress."""
 
 

@@ -1,8 +1,16 @@
 """A request as a server knows it, and the service level it was promised."""
 
 from dataclasses import dataclass
+from typing import Final
 
-WAITING, PREFILLING, DECODING, CLOSING, HELD, FINISHED, REJECTED = range(7)
+# Where a request stands. Literal constants, so that a compiler can put them in place.
+WAITING: Final = 0
+PREFILLING: Final = 1
+DECODING: Final = 2
+CLOSING: Final = 3  # its last allowed token is in flight
+HELD: Final = 4  # finished, kept until its request-level batch has finished
+FINISHED: Final = 5
+REJECTED: Final = 6
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,10 @@ class Request:
         return f"Request({self.id}, arrival={self.arrival:g}, prompt={self.prompt_tokens})"
 
 
-BLANK, SHARED, REMAINS = range(3)
+# What a segment holds.
+BLANK: Final = 0
+SHARED: Final = 1
+REMAINS: Final = 2
 
 
 class Segment:

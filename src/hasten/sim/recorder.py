@@ -2,12 +2,17 @@
 
 import struct
 from array import array
+from typing import Final
 
 from hasten.core.request import Request
 
-OK, REJECTED, UNFINISHED = range(3)
+OK: Final = 0
+REJECTED: Final = 1
+UNFINISHED: Final = 2
 
-_PIECE = 16384  # numbers that wait in a list before they become columns: appending to a list is cheaper
+_PIECE: Final = (
+    16384  # numbers that wait in a list before they become columns: appending to a list is cheaper
+)
 
 
 class Recorder:

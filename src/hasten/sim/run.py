@@ -53,8 +53,7 @@ def simulate(
 
     Policies are names ("sjf"), names with parameters ("static:batch_size=8"), paths ("./mine.py") or instances;
     every replica gets a copy. `stepping` takes every step one by one instead of jumping over those that decide
-    nothing: the same result to rounding, slower. `cost` replaces the deployment's step times. Now and then
-    `progress(ended, total)` is called.
+    nothing: equal to rounding, slower. `cost` replaces the step times. `progress(ended, total)` is called at times.
 
     Raises InputError for an unknown policy or setting, or a model that does not fit.
     """
@@ -82,7 +81,7 @@ def simulate(
     simulation.run(progress)
     return Report(
         records=records_of(recorder),
-        origin="analytical",
+        origin=deployment.latency.origin,
         error=_error(deployment),
         stats=RunStats(
             [_stats(replica) for replica in replicas],

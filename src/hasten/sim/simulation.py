@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from hasten.core.cluster import REFUSED, Cluster
 from hasten.core.policy import AdmitPolicy, Estimates, LengthPredictor, RoutePolicy, Stream
@@ -16,7 +17,7 @@ from hasten.sim.source import Source
 
 Progress = Callable[[int, int], None]
 Observer = Callable[[EngineLoop], None]
-_PROGRESS_EVERY = 4096
+_PROGRESS_EVERY: Final = 4096
 
 
 def streams(seed: int) -> Callable[[str], Stream]:

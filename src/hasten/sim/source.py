@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hasten.core.request import SLO, Request
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from hasten.workload.columns import Ints
     from hasten.workload.workload import Workload
 
-NO_CAP = 1 << 40
+NO_CAP: Final = 1099511627776  # 2**40 tokens
 
 
 class Rows:

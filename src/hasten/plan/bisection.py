@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from hasten.deployment import Deployment
 from hasten.plan.probe import Outcome, Setting, run, stretched
@@ -36,6 +36,14 @@ class CapacityEstimate:
     failing: Outcome | None = None
     runs: int = 0
 
+    @property
+    def likely(self) -> float:
+        """Where between both rates the limit should be reached, in requests/s."""
+        if self.holding is None or self.failing is None:
+            return self.holds
+        share = _crossing(self.holding, self.failing)
+        return self.holds * math.pow(self.fails / self.holds, share)
+
 
 def find_capacity(
     setting: Setting,
@@ -45,8 +53,9 @@ def find_capacity(
     ceiling: float,
     wanted: float | None = None,
     tolerance: float = TOLERANCE,
+    start: float = 0.4,
 ) -> CapacityEstimate:
-    """Bisect the rate of `stream` from about half of `ceiling` (requests/s) on, until the ends are `tolerance` apart.
+    """Bisect the rate of `stream` from about `start` of `ceiling` (requests/s) on, until the ends are `tolerance` apart.
 
     With a `wanted` rate it stops earlier, at COARSE, once it is clear how many such deployments carry that rate.
     """
@@ -54,7 +63,7 @@ def find_capacity(
     holding: Outcome | None = None
     failing: Outcome | None = None
     # A rate at which the last of several replicas is neither idle nor missing settles their number soonest.
-    rate = ceiling / 2 if wanted is None else wanted / math.ceil(wanted / (0.6 * ceiling))
+    rate = start * ceiling if wanted is None else wanted / math.ceil(wanted / (start * ceiling))
     runs = 0
     while True:
         outcome = verdict(setting, deployment, stream, rate, may_stop=low == 0.0)
@@ -86,9 +95,14 @@ def _next_rate(holding: Outcome | None, failing: Outcome | None) -> float:
             raise RuntimeError("no run to go on from")
         strain = min(max(known.strain, 1e-3), 1e3)
         return known.rate * min(max(strain**-0.5, 0.5), 2.0) * (0.9 if holding is None else 1.1)
+    share = min(max(_crossing(holding, failing), 0.2), 0.8)
+    return float(holding.rate * math.pow(failing.rate / holding.rate, share))
+
+
+def _crossing(holding: Outcome, failing: Outcome) -> float:
+    """Share of the way from one run to the other, in log rate, at which the log strain passes 0."""
     below, above = math.log(max(holding.strain, 1e-3)), math.log(min(failing.strain, 1e3))
-    share = -below / (above - below) if above > below else 0.5
-    return float(holding.rate * (failing.rate / holding.rate) ** min(max(share, 0.2), 0.8))
+    return -below / (above - below) if above > below else 0.5
 
 
 def _same_number(wanted: float, low: float, high: float) -> bool:
@@ -114,29 +128,30 @@ def verdict(
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """Highest rate (requests/s) a deployment holds: mean over samples of the trace, and its 95 % interval."""
+    """Highest rate (requests/s) a deployment holds on the whole workload, with a 95 % interval.
+
+    The interval is `rate` plus and minus the spread of the capacities on resamples of the trace; NaN where requests
+    depend on each other, so that the trace can't be resampled.
+    """
 
     rate: float
-    low: float
-    high: float
+    low: float = math.nan
+    high: float = math.nan
     samples: tuple[float, ...] = ()
     binding: str = ""
 
 
-_T95 = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}
-"""Two-sided 95 % quantiles of Student's t for so many samples."""
+_T95 = {6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+"""Two-sided 95 % quantiles of Student's t for so many resamples."""
 
 
-def interval_of(estimates: list[CapacityEstimate]) -> Capacity:
-    """Mean and 95 % interval (Student's t) of the capacities found on different samples."""
-    rates = np.array([each.holds for each in estimates])
-    failing = next((each.failing for each in estimates if each.failing is not None), None)
-    spread = _T95[len(rates)] * float(rates.std(ddof=1)) / math.sqrt(len(rates))
-    mean = float(rates.mean())
-    return Capacity(
-        mean,
-        max(0.0, mean - spread),
-        mean + spread,
-        samples=tuple(float(rate) for rate in rates),
-        binding="" if failing is None else failing.binding,
-    )
+def with_interval(found: CapacityEstimate, resampled: Sequence[CapacityEstimate]) -> Capacity:
+    """A capacity with the interval that its resamples give: their relative standard deviation times Student's t."""
+    binding = "" if found.failing is None else found.failing.binding
+    rates = tuple(each.likely for each in resampled)
+    mean = sum(rates) / len(rates) if rates else 0.0
+    if mean == 0.0 or found.likely == 0.0:
+        return Capacity(found.likely, samples=rates, binding=binding)
+    spread = _T95[len(rates)] * statistics.stdev(rates) / mean
+    low, high = found.likely * max(0.0, 1.0 - spread), found.likely * (1.0 + spread)
+    return Capacity(found.likely, low, high, samples=rates, binding=binding)

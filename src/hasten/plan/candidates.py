@@ -169,9 +169,15 @@ def _shape(
             shape = Deployment.of(model, device, tp=tp, pp=pp, ep=ep, engine=profile, **given)
             room = shape.kv.usable_blocks * shape.kv.block_size
     except InputError as error:
-        return Rejected(label, str(error))
+        return Rejected(label, _shortage(str(error)))
     if room < min(longest, shape.limits.max_model_len):
         return Rejected(
             label, f"the longest request has {longest:,} tokens, the KV cache of a replica {room:,}: no room"
         )
     return shape
+
+
+def _shortage(message: str) -> str:
+    """What doesn't fit and by how much, without names that stand in the label and without advice."""
+    parts = message.split(": ")
+    return f"does not fit: {parts[1]}" if len(parts) == 3 and "does not fit" in parts[0] else message

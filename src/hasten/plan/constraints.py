@@ -54,7 +54,9 @@ class Check:
 
 
 def _ms(seconds: float) -> str:
-    return "without end" if math.isinf(seconds) else f"{seconds * 1e3:.4g} ms"
+    if math.isinf(seconds):
+        return "without end"
+    return f"{seconds:.4g} s" if seconds >= 10 else f"{seconds * 1e3:.4g} ms"
 
 
 @dataclass(frozen=True)

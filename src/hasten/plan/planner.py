@@ -6,20 +6,30 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hasten.core.request import SLO
 from hasten.deployment import Deployment
 from hasten.errors import InputError
 from hasten.hardware import Device
 from hasten.models import ModelShape, load_model
-from hasten.plan.bisection import Capacity, CapacityEstimate, interval_of
+from hasten.plan.bisection import Capacity, CapacityEstimate, with_interval
 from hasten.plan.candidates import Choices, devices_of, enumerate_shapes
 from hasten.plan.constraints import Constraints
 from hasten.plan.pool import Pool, Task, default_jobs
-from hasten.plan.probe import Outcome, Setting
+from hasten.plan.probe import Outcome, Setting, belongs_together
 from hasten.plan.result import Plan, Row, WhatIf
 from hasten.plan.search import Search
-from hasten.plan.tasks import SAMPLES, Weighed, bound, capacity_on, imagine, refine, sampled_capacity
+from hasten.plan.tasks import (
+    RESAMPLES,
+    Weighed,
+    bound,
+    capacity_on,
+    imagine,
+    refine,
+    resampled_capacity,
+    whole_capacity,
+)
 from hasten.policies import load_policy
 from hasten.profiles import EngineProfile, load_profile
 from hasten.workload import Workload
@@ -102,7 +112,7 @@ def capacity(
 ) -> Capacity:
     """The highest rate (requests/s) that `deployment` holds within `slo` on the requests of `work`.
 
-    Mean and 95 % interval over samples of the trace without a request in common. Raises InputError as `plan` does.
+    On the whole workload, with a 95 % interval from resamples of it. Raises InputError as `plan` does.
     """
     _check_numbers(None, pessimism)
     shapes = (deployment.with_replicas(1),)
@@ -110,7 +120,8 @@ def capacity(
     setting = Setting(_planned_work(work, None), constraints, shapes, _policies(policies), seed, pessimism)
     with Pool(setting, default_jobs() if jobs is None else jobs) as pool:
         ceiling = pool.result((bound, (0,))).rate
-        return _interval(pool, 0, deployment.replicas, ceiling)
+        guess: CapacityEstimate = pool.result((capacity_on, (0, deployment.replicas, ceiling)))
+        return _interval(pool, 0, deployment.replicas, guess.likely or guess.fails)
 
 
 # -- two questions --------------------------------------------------------------------------------------
@@ -124,13 +135,13 @@ def _by_cost(search: Search) -> Plan:
         miss = search.nearest_miss()
         return _plan_of(search, rows=search.rows(), nearest_miss=miss)
     worlds = _worlds(search, *best)
-    finer = (refine, (*best, search.weighed[best[0]].capacity.fails))
+    finer: Task = (refine, (*best, search.weighed[best[0]].capacity.fails))
     search.pool.expect(finer)
     search.verify_front()
     rows = search.rows()
     at = next(at for at, row in enumerate(rows) if (row.shape, row.deployment.replicas) == best)
     exact: CapacityEstimate = search.pool.result(finer)
-    chosen = replace(rows[at], capacity=max(rows[at].capacity, exact.holds * rows[at].deployment.replicas))
+    chosen = replace(rows[at], capacity=exact.likely * rows[at].deployment.replicas)
     rows = (*rows[:at], chosen, *rows[at + 1 :])
     what_ifs = tuple(
         WhatIf(name=name, outcome=search.pool.result(task), replicas=_needed(chosen, growth))
@@ -187,8 +198,8 @@ def _by_capacity(search: Search) -> Plan:
     if not rows:
         return _plan_of(search, mode=CAPACITY, rate=math.nan, nearest_miss=search.nearest_miss())
     first = rows[0]
-    ceiling = search.bounds[first.shape].rate
-    rows[0] = replace(first, interval=_interval(pool, first.shape, first.deployment.replicas, ceiling))
+    exact = _interval(pool, first.shape, first.deployment.replicas, first.capacity)
+    rows[0] = replace(first, capacity=exact.rate, interval=exact)
     return _plan_of(search, mode=CAPACITY, rate=math.nan, rows=tuple(rows), best=rows[0])
 
 
@@ -198,20 +209,24 @@ def _capacity_row(
     return Row(
         deployment=search.setting.shapes[shape].with_replicas(replicas),
         outcome=outcome,
-        capacity=found.holds,
+        capacity=found.likely,
         shape=shape,
         binds=(found.failing or outcome).binding,
     )
 
 
-def _interval(pool: Pool, shape: int, replicas: int, ceiling: float) -> Capacity:
-    tasks = [(sampled_capacity, (shape, replicas, ceiling, part)) for part in range(SAMPLES)]
-    for task in tasks:
+def _interval(pool: Pool, shape: int, replicas: int, guess: float) -> Capacity:
+    """The capacity on the whole workload near a guess, and its interval."""
+    whole: Task = (whole_capacity, (shape, replicas, guess))
+    parts: list[Task] = []
+    if not belongs_together(pool.setting.work):
+        parts = [(resampled_capacity, (shape, replicas, guess, part)) for part in range(RESAMPLES)]
+    for task in (whole, *parts):
         pool.expect(task)
-    return interval_of([pool.result(task) for task in tasks])
+    return with_interval(pool.result(whole), [pool.result(task) for task in parts])
 
 
-def _plan_of(search: Search, *, rate: float | None = None, **found: object) -> Plan:
+def _plan_of(search: Search, *, rate: float | None = None, **found: Any) -> Plan:
     setting = search.setting
     return Plan(
         model="",
@@ -219,7 +234,7 @@ def _plan_of(search: Search, *, rate: float | None = None, **found: object) -> P
         constraints=setting.constraints,
         rate=setting.work.rate if rate is None else rate,
         rejected=tuple(search.rejected),
-        **found,  # type: ignore[arg-type]
+        **found,
     )
 
 

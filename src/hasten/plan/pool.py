@@ -38,7 +38,7 @@ class Pool:
     def __init__(self, setting: Setting, jobs: int) -> None:
         if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
             raise InputError(f"jobs is {jobs!r}: give a whole number of worker processes of at least 1")
-        self._setting = setting
+        self.setting = setting
         self.jobs = jobs
         self._done: dict[Task, Any] = {}
         self._under_way: dict[Task, Future[Any]] = {}
@@ -58,7 +58,7 @@ class Pool:
         if self._executor is None:
             self._bystanders = {child.pid for child in multiprocessing.active_children()}
             self._executor = ProcessPoolExecutor(
-                self.jobs, _context(), initializer=_start_worker, initargs=(self._setting,)
+                self.jobs, _context(), initializer=_start_worker, initargs=(self.setting,)
             )
         function, arguments = task
         self._under_way[task] = self._executor.submit(_in_worker, function, arguments)
@@ -78,12 +78,10 @@ class Pool:
                 ) from error
         else:
             function, arguments = task
-            value = function(self._setting, *arguments)
+            value = function(self.setting, *arguments)
         self._done[task] = value
         if self.progress is not None:
-            self.progress(
-                self.done, max(self.done + len(self._under_way), 2 * len(self._setting.shapes) + 10)
-            )
+            self.progress(self.done, max(self.done + len(self._under_way), 2 * len(self.setting.shapes) + 10))
         return value
 
     def __enter__(self) -> Pool:

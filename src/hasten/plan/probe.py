@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from hasten.report.metrics import percentile_with_losses
 from hasten.report.records import Ints
 from hasten.report.report import Report
 from hasten.sim.run import simulate
-from hasten.workload import Workload
+from hasten.workload import Workload, stream
 
 SAMPLE_REQUESTS = 2000
 SAMPLE_WINDOWS = 10
@@ -136,19 +135,18 @@ def replica_stream(work: Workload, replicas: int, *, size: int = SAMPLE_REQUESTS
     return _picked(work, [rows[start : start + length] for start in starts], spacing=replicas)
 
 
-def disjoint_samples(work: Workload, parts: int) -> list[Workload]:
-    """`parts` samples without a request in common, each spread over the whole trace in windows.
+def resampled(work: Workload, part: int, seed: int = 0) -> Workload:
+    """Resample number `part` of a workload: as many requests, in windows drawn with replacement (block bootstrap).
 
-    Requests that belong together stay so: of such a workload they are `parts` pieces, one after the other.
-    Raises InputError for fewer than 20 requests in a sample.
+    Windows are about the square root of the requests long, so that bursts stay whole. Requests that belong together
+    would be torn apart: raises InputError for such a workload.
     """
-    if len(work) < 20 * parts:
-        raise InputError(f"{len(work)} requests are too few for {parts} samples: give {20 * parts} or more")
     if belongs_together(work):
-        cuts = np.linspace(0, len(work), parts + 1).astype(int)
-        return [work.slice(int(begin), int(end)) for begin, end in itertools.pairwise(cuts)]
-    windows = np.array_split(np.arange(len(work)), min(parts * SAMPLE_WINDOWS, len(work) // 2))
-    return [_picked(work, windows[part::parts]) for part in range(parts)]
+        raise InputError("conversations and shared prefixes can't be resampled in windows")
+    rng = stream(seed, f"resample {part}")
+    length = max(2, math.isqrt(len(work)))
+    starts = rng.integers(0, len(work) - length + 1, math.ceil(len(work) / length))
+    return _picked(work, [np.arange(start, start + length) for start in starts])
 
 
 def belongs_together(work: Workload) -> bool:

@@ -19,7 +19,7 @@ TOO_DEAR = 4.0
 CLEARLY_FEWER = 0.85
 """Fewer replicas than estimated are tried when their capacity on the sample is at least this share of the rate."""
 
-VERIFIED_ROWS = 4
+VERIFIED_ROWS = 3
 """Deployments on the Pareto front, the best included, that are simulated on the whole workload."""
 
 TRIES = 4
@@ -160,7 +160,7 @@ class Search:
             deployment=self.setting.shapes[shape].with_replicas(replicas),
             outcome=outcome,
             is_verified=is_verified,
-            capacity=capacity.holds * replicas,
+            capacity=capacity.likely * replicas,
             rate=self.setting.work.rate,
             shape=shape,
             binds=failing.binding,

@@ -112,8 +112,8 @@ def _answer(plan: Plan, best: Row) -> list[str]:
     monthly = best.cost * HOURS_PER_MONTH
     lines = [
         f"Rent {_devices(best)} for ${best.cost:.2f}/h (${monthly:,.0f} a month) and run {_replicas(best)}: "
-        f"on the whole trace at {plan.rate:.4g} req/s every limit holds, and one replica fewer, where one could do, "
-        "or anything cheaper did not.",
+        f"played on it, the whole workload at {plan.rate:.4g} req/s keeps every limit, and on nothing cheaper that was "
+        "tried does it.",
         f"It carries up to about {best.capacity:.3g} req/s; then {best.binds} goes first. "
         f"One more replica buys about {best.capacity / made.replicas:.2g} req/s for "
         f"${best.cost / made.replicas:.2f}/h.",
@@ -147,11 +147,11 @@ def _capacity_answer(plan: Plan, best: Row) -> list[str]:
     between = (
         ""
         if span is None
-        else f" (95 % interval over samples of the trace: {span.low:.3g} to {span.high:.3g})"
+        else f" (95 % interval over resamples of the trace: {span.low:.3g} to {span.high:.3g})"
     )
     return [
-        f"The least cost per request: {_replicas(best)} on {_devices(best)} carry {best.capacity:.3g} req/s{between}; "
-        f"beyond that {best.binds} goes first.",
+        f"The least cost per request: {_devices(best)} as {_replicas(best)}. The whole workload can be sped up to "
+        f"{best.capacity:.3g} req/s{between}; beyond that {best.binds} goes first.",
     ]
 
 

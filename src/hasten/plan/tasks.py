@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from hasten.plan.bisection import CapacityEstimate, find_capacity
 from hasten.plan.bounds import Bounds, bounds_of
-from hasten.plan.probe import Outcome, Setting, disjoint_samples, replica_stream, run, stretched
+from hasten.plan.probe import Outcome, Setting, replica_stream, resampled, run, stretched
 
-SAMPLES = 5
-"""Samples of the trace that the interval of a capacity rests on."""
+RESAMPLES = 8
+"""Resamples of the trace that the interval of a capacity rests on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +65,22 @@ def imagine(setting: Setting, shape: int, replicas: int, growth: float, slowdown
     return run(setting, setting.shapes[shape], work, rate=rate, slowdown=slowdown)
 
 
-def sampled_capacity(
-    setting: Setting, shape: int, replicas: int, ceiling: float, part: int
-) -> CapacityEstimate:
-    """Capacity of `replicas` replicas on one of `SAMPLES` samples of the workload without a request in common."""
-    deployment = setting.shapes[shape].with_replicas(replicas)
-    stream = disjoint_samples(setting.work, SAMPLES)[part]
-    return find_capacity(setting, deployment, stream, ceiling=ceiling * replicas)
-
-
 def capacity_on(setting: Setting, shape: int, replicas: int, ceiling: float) -> CapacityEstimate:
-    """Capacity of `replicas` replicas behind the router on a sample of the workload."""
+    """Capacity of `replicas` replicas behind the router, on a sample of the workload."""
     deployment = setting.shapes[shape].with_replicas(replicas)
-    stream = replica_stream(setting.work, 1)
-    return find_capacity(setting, deployment, stream, ceiling=ceiling * replicas)
+    return find_capacity(setting, deployment, replica_stream(setting.work, 1), ceiling=ceiling * replicas)
+
+
+def whole_capacity(setting: Setting, shape: int, replicas: int, guess: float) -> CapacityEstimate:
+    """The same on the whole workload, starting from a guess at the result."""
+    deployment = setting.shapes[shape].with_replicas(replicas)
+    return find_capacity(setting, deployment, setting.work, ceiling=guess, start=1.0)
+
+
+def resampled_capacity(
+    setting: Setting, shape: int, replicas: int, guess: float, part: int
+) -> CapacityEstimate:
+    """The same on resample number `part` of the sample."""
+    deployment = setting.shapes[shape].with_replicas(replicas)
+    work = resampled(replica_stream(setting.work, 1), part, setting.seed)
+    return find_capacity(setting, deployment, work, ceiling=guess, start=1.0)

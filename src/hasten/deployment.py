@@ -18,6 +18,9 @@ from hasten.profiles import EngineLimits, EngineProfile, load_profile
 KV_DTYPES = {"auto": None, "fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0}
 """Bytes per cached element by name; auto: as the checkpoint says."""
 
+STEP_TIMES = ("auto", "table", "analytical")
+"""Where step times come from: measured layers, data sheets, or (auto) the former where there are any."""
+
 _ENGINE_SETTINGS = (
     "max_num_seqs",
     "max_num_batched_tokens",
@@ -64,6 +67,7 @@ class Deployment:
     typical_context: int | None = None  # tokens of an ordinary sequence, for the capacity of sliding windows
     price_per_hour_per_device: float | None = None  # dollars; None: the device's price
     sigma: float | None = None  # see AnalyticalModel
+    step_times: str = "auto"  # one of STEP_TIMES
     offline: bool = False  # defaults of the engine's batch entry point instead of its server
 
     def __post_init__(self) -> None:
@@ -71,6 +75,8 @@ class Deployment:
             raise InputError(f"replicas is {self.replicas!r}: give a whole number of at least 1")
         if self.kv_dtype not in KV_DTYPES:
             raise InputError(f"kv_dtype {self.kv_dtype!r} is unknown: use one of {', '.join(KV_DTYPES)}")
+        if self.step_times not in STEP_TIMES:
+            raise InputError(f"step_times {self.step_times!r} is unknown: use one of {', '.join(STEP_TIMES)}")
         price = self.price_per_hour_per_device
         if price is not None and not 0.0 <= price < 1e6:
             raise InputError(f"price per hour and device is {price!r}: give dollars between 0 and 1e6")
@@ -167,7 +173,12 @@ class Deployment:
     @cached_property
     def latency(self) -> AnalyticalModel:
         """The step-time model of one rank, with the breakdown of every step."""
-        return AnalyticalModel(
+        kind: type[AnalyticalModel] = AnalyticalModel
+        if self._is_measured:
+            from hasten.latency.tables import TableModel
+
+            kind = TableModel
+        return kind(
             self.model,
             self.device,
             self.parallelism,
@@ -176,6 +187,20 @@ class Deployment:
             kv_dtype_bytes=KV_DTYPES[self.kv_dtype],
             sigma=self.sigma,
         )
+
+    @property
+    def _is_measured(self) -> bool:
+        """Whether step times come from measured layers. Raises InputError when they were asked for and can't."""
+        if self.step_times == "analytical":
+            return False
+        from hasten.latency.tables import why_not
+
+        reason = why_not(self.model, self.device, self.parallelism, self.profile, kv_dtype=self.kv_dtype)
+        if reason is None and self.sigma is not None:
+            reason = "sigma is given, which measured attention has no use for"
+        if reason is not None and self.step_times == "table":
+            raise InputError(f"no measured step times: {reason}: use step_times analytical or auto")
+        return reason is None
 
     @property
     def cost(self) -> TableCost:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +59,41 @@ class RecordedRun:
     """One run of a real engine: what was served on what, the requests, and what was measured.
 
     ``about`` holds model, device, engine, parallel sizes, settings and provenance. ``rival`` is another
-    simulator's own prediction of this run, published with the record. Times in seconds from the first arrival.
+    simulator's own prediction of this run, published with the record. ``stamps`` are engine times (queued,
+    scheduled, first_token, last_token) in seconds from the first arrival.
     """
 
     name: str
     about: dict[str, Any]
     work: Workload
-    measured: Latencies
     rival: Latencies
+    stamps: Mapping[str, Floats]
+
+    @cached_property
+    def measured(self) -> Latencies:
+        """What the engine's stamps say."""
+        stamps = self.stamps
+        output = self.work.output_tokens
+        return latencies(stamps["queued"], stamps["first_token"], stamps["last_token"], output)
+
+    @property
+    def cached_tokens(self) -> npt.NDArray[np.int64]:
+        """Prompt tokens of each request whose blocks an earlier one had: hits in a cache that forgets nothing.
+
+        Whole blocks only, and never all of a prompt: its last token is always computed.
+        """
+        seen: set[int] = set()
+        found = []
+        for row, prompt in enumerate(self.work.prompt_tokens.tolist()):
+            hits = 0
+            blocks = self.work.blocks_of(row)
+            for block in blocks[: (prompt - 1) // self.work.block_tokens]:
+                if block not in seen:
+                    break
+                hits += 1
+            seen.update(blocks)
+            found.append(hits * self.work.block_tokens)
+        return np.array(found, dtype=np.int64)
 
     @property
     def kv_cache_tokens(self) -> int | None:
@@ -115,7 +144,7 @@ def load_run(name: str) -> RecordedRun:
         name=name,
         about=about,
         work=work,
-        measured=latencies(times["queued"], times["first_token"], times["last_token"], raw["output_tokens"]),
+        stamps=times,
         rival=latencies(
             rival_queued, rival_queued + times["rival_ttft"], times["rival_end"], raw["output_tokens"]
         ),

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from hasten.accuracy.recorded import Latencies, RecordedRun, latencies
 from hasten.core.batch import Chunk
 from hasten.deployment import Deployment
-from hasten.latency.compiled import Line, StepCost
+from hasten.latency.compiled import Line, LockstepCost, StepCost
 from hasten.sim.run import simulate
 
 Mask = npt.NDArray[np.bool_]
@@ -45,6 +45,33 @@ class ScaledCost(StepCost):
 
     def mixed(self, prefills: list[Chunk], n: int, context_sum: int) -> float:
         return self.cost.mixed(prefills, n, context_sum) * self.factor
+
+
+class ScaledLockstep(LockstepCost):
+    """The same for ranks that step together. Only asks ``cost``: it has no tables of its own."""
+
+    def __init__(self, cost: LockstepCost, factor: float) -> None:
+        self.cost = cost
+        self.factor = factor
+
+    def decode_line(self, n: int, context_sum: int) -> Line:
+        a, b, limit = self.cost.decode_line(n, context_sum)
+        return (a * self.factor, b * self.factor, limit)
+
+    def mixed(self, prefills: list[Chunk], n: int, context_sum: int) -> float:
+        return self.cost.mixed(prefills, n, context_sum) * self.factor
+
+    def lockstep_decode_line(self, ranks: list[tuple[int, int]]) -> tuple[float, float, float, int, int]:
+        a, b, limit, leader, steps = self.cost.lockstep_decode_line(ranks)
+        return (a * self.factor, b * self.factor, limit, leader, steps)
+
+    def lockstep_mixed(self, ranks: list[tuple[list[Chunk], int, int]]) -> float:
+        return self.cost.lockstep_mixed(ranks) * self.factor
+
+
+def scaled(cost: StepCost, factor: float) -> StepCost:
+    """``cost`` times ``factor``, for ranks that step together where ``cost`` is."""
+    return ScaledLockstep(cost, factor) if isinstance(cost, LockstepCost) else ScaledCost(cost, factor)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,9 +128,9 @@ def replay(run: RecordedRun, *, since: float = 0.0, **settings: object) -> Repla
 
 
 def _replay(run: RecordedRun, deployment: Deployment, since: float, factor: float = 1.0) -> Replay:
-    cost = None if factor == 1.0 else ScaledCost(deployment.cost, factor)
+    cost = None if factor == 1.0 else scaled(deployment.cost, factor)
     report = simulate(deployment, run.work, cost=cost)
-    rows = report.records
+    rows = report.records.select(np.argsort(report.records.id))  # they come in the order of their ends
     return Replay(
         run=run,
         predicted=latencies(rows.queued, rows.first_token, rows.finish, rows.output_tokens),

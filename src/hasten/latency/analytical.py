@@ -15,10 +15,11 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hasten.errors import InputError
 from hasten.hardware import Device, Link
+from hasten.latency.attention import ATTENTION_FIXED
 from hasten.latency.collectives import link_for, message_seconds, span_of
 from hasten.latency.forward import ForwardPass, forward_pass
 from hasten.latency.parallelism import Parallelism
@@ -28,8 +29,8 @@ from hasten.models.shape import ModelShape
 from hasten.profiles import EngineLimits, EngineProfile
 
 if TYPE_CHECKING:
-    from hasten.latency.compiled import TableCost
-    from hasten.latency.operators import MessageRate
+    from hasten.latency.compiled import MeasuredAttention, TableCost
+    from hasten.latency.operators import MessageRate, Operator
 
 #: Relative error that four of five analytical step times stay within, dense models and mixtures of experts: what
 #: published times per output token of H100, H200 and B200 deployments show (docs/design/step-time.md). Other devices,
@@ -94,6 +95,44 @@ class AnalyticalModel:
     def error(self) -> float:
         """Relative error to expect of a step time."""
         return ERROR_EXPERTS if self.model.is_mixture else ERROR_DENSE
+
+    @property
+    def offsets(self) -> tuple[float, float]:
+        """Signed seconds added to every step, and to every step with a prefill besides."""
+        return self.profile.host_step_seconds, self.profile.mixed_step_seconds
+
+    @property
+    def origin(self) -> str:
+        """Where the seconds come from."""
+        return "analytical"
+
+    # -- what tables of measurements replace
+
+    def operator_seconds(self, operator: Operator, units: Any) -> Any:
+        """Seconds of all kernels of ``operator`` on ``units`` tokens or rows (an array)."""
+        import numpy as np
+
+        per_flop = self.flop_seconds(operator.dtype) / operator.compute_share
+        arithmetic = operator.flops * per_flop * units
+        moved = operator.weights_read(units) + operator.activation_bytes * units
+        fixed = operator.launches * operator.fixed * self.device.kernel_seconds
+        return fixed + np.maximum(arithmetic, moved * self.byte_seconds)
+
+    def exchange_seconds(self, message: MessageRate, units: Any) -> Any:
+        """Seconds of all messages of one kind on ``units`` tokens or rows (an array)."""
+        import numpy as np
+
+        one = message_seconds(message, self.link(message), message.bytes * units, np.minimum)
+        return message.count * one
+
+    @property
+    def attention_fixed(self) -> float:
+        """Fixed seconds of all attention kernels of a pass, whatever the contexts."""
+        return self.forward.attention_launches * ATTENTION_FIXED * self.device.kernel_seconds
+
+    def measured_attention(self, max_num_seqs: int, max_tokens: int) -> MeasuredAttention | None:
+        """Measured attention of steps up to so many sequences and tokens; None: it is computed."""
+        return None
 
     # -- kernels and messages
 
@@ -218,6 +257,11 @@ class AnalyticalModel:
         ``group_tokens`` is the tokens of all data-parallel ranks when they share experts (default: this
         rank's alone). Raises InputError for an empty step and for negative counts.
         """
+        self._check_step(prefills, decodes, decode_context)
+        work = self.work(prefills, decodes, decode_context, group_tokens=group_tokens)
+        return self._with_host(self.device_time(work), prefills, decodes)
+
+    def _check_step(self, prefills: Sequence[tuple[int, int]], decodes: int, decode_context: int) -> None:
         if decodes < 0 or decode_context < 0 or any(new < 1 or past < 0 for new, past in prefills):
             raise InputError(
                 f"step of {decodes} decodes, context {decode_context}, chunks {list(prefills)!r}: "
@@ -225,11 +269,13 @@ class AnalyticalModel:
             )
         if not decodes and not prefills:
             raise InputError("step is empty: give prefill chunks or decodes")
-        work = self.work(prefills, decodes, decode_context, group_tokens=group_tokens)
-        busy = self.device_time(work)
+
+    def _with_host(self, busy: StepTime, prefills: Sequence[tuple[int, int]], decodes: int) -> StepTime:
+        """A step whose device is busy for ``busy``: at least as long as the host takes to launch it."""
         tokens = self._micro_tokens(prefills, decodes)
         waiting = max(0.0, self.host_floor(tokens, has_prefill=bool(prefills)) - busy.seconds)
-        offset = self.profile.host_step_seconds + (self.profile.mixed_step_seconds if prefills else 0.0)
+        every, mixed = self.offsets
+        offset = every + (mixed if prefills else 0.0)
         return StepTime(
             weights=busy.weights,
             kv=busy.kv,
@@ -237,6 +283,7 @@ class AnalyticalModel:
             communication=busy.communication,
             launches=busy.launches,
             host=waiting + offset,
+            origin=self.origin,
             error=self.error,
         )
 

@@ -10,6 +10,8 @@ as it is.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -99,13 +101,87 @@ class LinearCost(StepCost):
         )
 
 
+class MeasuredAttention:
+    """Attention of all layers of a model from measurements, in seconds.
+
+    Decode: ``decode[n][i]`` lasts a batch of n sequences of ``contexts[i]`` tokens each, in a decode-only step;
+    ``beside`` is (chunks, rows), where rows[n][c][i] is what they add to a step whose prefills have chunks[c]
+    tokens together; ``prefill`` is (pasts, rows), where rows[t][i] lasts a chunk of t tokens behind pasts[i]
+    cached ones. Linear in between, and beyond the last context or past. Contexts and pasts start at 0 and rise,
+    chunks double.
+    """
+
+    def __init__(
+        self,
+        contexts: list[int],
+        decode: list[list[float]],
+        *,
+        beside: tuple[list[int], list[list[list[float]]]],
+        prefill: tuple[list[int], list[list[float]]],
+    ) -> None:
+        self.contexts = contexts
+        self.decode = decode
+        self.chunks, self.beside = beside
+        self.pasts, self.prefill = prefill
+
+    def lines(self, n: int, share: float) -> list[Line]:
+        """Decode attention of n sequences as lines in the sum of contexts, times ``share``."""
+        if n == 0:
+            return [(0.0, 0.0, math.inf)]
+        seconds = self.decode[n]
+        knots = self.contexts
+        found: list[Line] = []
+        last = len(knots) - 2
+        for i in range(last + 1):
+            slope = (seconds[i + 1] - seconds[i]) / (n * (knots[i + 1] - knots[i]))
+            at = seconds[i] - slope * n * knots[i]
+            found.append((share * at, share * slope, math.inf if i == last else float(n * knots[i + 1])))
+        return found
+
+    def seconds(self, prefills: list[Chunk], n: int, context_sum: int) -> float:
+        """Attention of a step with chunks and n decodes whose contexts sum to ``context_sum``."""
+        return self.seconds_of([(chunk.tokens, chunk.context) for chunk in prefills], n, context_sum)
+
+    def seconds_of(self, prefills: Sequence[tuple[int, int]], n: int, context_sum: int) -> float:
+        """The same with chunks as (tokens, context)."""
+        total = 0.0
+        tokens = 0
+        for new, past in prefills:
+            tokens += new
+            total += between(self.pasts, self.prefill[new], past)
+        if n == 0:
+            return total
+        context = context_sum / n
+        if tokens == 0:
+            return total + between(self.contexts, self.decode[n], context)
+        chunks = self.chunks
+        rows = self.beside[n]
+        i = 0
+        while i < len(chunks) and chunks[i] < tokens:
+            i += 1
+        if i == 0 or i == len(chunks):
+            return total + between(self.contexts, rows[min(i, len(chunks) - 1)], context)
+        low = between(self.contexts, rows[i - 1], context)
+        high = between(self.contexts, rows[i], context)
+        # Chunks double: the share of the way in the log of the tokens is the log to base 2 of the ratio.
+        return total + low + (high - low) * math.log2(tokens / chunks[i - 1])
+
+
+def between(knots: list[int], values: list[float], at: float) -> float:
+    """``values`` at ``at``, linear between ``knots`` and beyond the last two."""
+    i = bisect_right(knots, at, 1, len(knots) - 1)
+    left = knots[i - 1]
+    return values[i - 1] + (values[i] - values[i - 1]) * ((at - left) / (knots[i] - left))
+
+
 class TableCost(StepCost):
     """A compiled latency model: tables by token count and a closed formula for attention, in seconds.
 
     ``lines[n]`` are the pieces of the decode line of n sequences, in rising order of their limits.
     ``dense[t]`` and ``head[r]`` are everything but attention of a mixed step (micro-batch) of t tokens and r
     sequences; ``graph_tokens`` is the largest such t that runs in a graph. A step lasts at least the host's
-    time to launch it: ``host_graph`` or ``host_eager``. ``offset`` is added to every mixed step.
+    time to launch it: ``host_graph`` or ``host_eager``. ``offset`` is added to every mixed step. ``measured`` is
+    attention from measurements; ``rates`` that of the other kinds of layers.
     """
 
     def __init__(
@@ -120,6 +196,7 @@ class TableCost(StepCost):
         host_graph: float = 0.0,
         host_eager: float = 0.0,
         offset: float = 0.0,
+        measured: MeasuredAttention | None = None,
     ) -> None:
         self.lines = lines
         self.first: list[Line] = [pieces[0] for pieces in lines]
@@ -131,6 +208,7 @@ class TableCost(StepCost):
         self.host_graph = host_graph
         self.host_eager = host_eager
         self.offset = offset
+        self.measured = measured
 
     def decode_line(self, n: int, context_sum: int) -> Line:
         line = self.first[n]
@@ -141,6 +219,8 @@ class TableCost(StepCost):
     def attention(self, prefills: list[Chunk], n: int, context_sum: int) -> float:
         """Seconds of attention in a step with chunks and decodes, beyond the fixed time of its kernels."""
         seconds = 0.0
+        if self.measured is not None:
+            seconds = self.measured.seconds(prefills, n, context_sum)
         for window, pair, past, seen, query, key_flops, key_bytes, decode_query, slowdown in self.rates:
             for chunk in prefills:
                 new = chunk.tokens
@@ -210,6 +290,7 @@ class LockstepCost(TableCost):
             host_graph=table.host_graph,
             host_eager=table.host_eager,
             offset=table.offset,
+            measured=table.measured,
         )
         self.shared = shared
         self.own = own

@@ -6,9 +6,15 @@ import math
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from hasten.latency.attention import ATTENTION_COMPUTE_SHARE, ATTENTION_FIXED
-from hasten.latency.collectives import message_seconds
-from hasten.latency.compiled import UNLIMITED, AttentionRates, Line, LockstepCost, TableCost
+from hasten.latency.attention import ATTENTION_COMPUTE_SHARE
+from hasten.latency.compiled import (
+    UNLIMITED,
+    AttentionRates,
+    Line,
+    LockstepCost,
+    MeasuredAttention,
+    TableCost,
+)
 
 if TYPE_CHECKING:
     from hasten.latency.analytical import AnalyticalModel
@@ -27,7 +33,7 @@ class Compiler:
     def table(self) -> TableCost:
         """The compiled model: a LockstepCost when its data-parallel ranks share experts."""
         model = self.model
-        profile = model.profile
+        every, mixed = model.offsets
         sizes = model.graph_sizes(has_prefill=True)
         graph_tokens = sizes[-1] if sizes else 0
         has_graph = bool(sizes)
@@ -42,7 +48,8 @@ class Compiler:
             graph_tokens=graph_tokens,
             host_graph=model.host_floor(1, has_prefill=True) if has_graph else 0.0,
             host_eager=model.forward.launches * model.device.launch_seconds,
-            offset=profile.host_step_seconds + profile.mixed_step_seconds,
+            offset=every + mixed,
+            measured=self.measured,
         )
         if not model.parallelism.is_lockstep:
             return table
@@ -52,7 +59,7 @@ class Compiler:
             own=own.tolist(),
             attention_lines=[self._attention_pieces(n) for n in range(self.max_num_seqs + 1)],
             decode_own=[(self._decode_own(n), self._decode_floor(n)) for n in range(self.max_num_seqs + 1)],
-            decode_offset=profile.host_step_seconds,
+            decode_offset=every,
         )
 
     # -- by token count
@@ -66,15 +73,10 @@ class Compiler:
         total = np.zeros(most + 1)
         for operator in model.forward.operators:
             if operator.unit == unit:
-                per_flop = model.flop_seconds(operator.dtype) / operator.compute_share
-                arithmetic = operator.flops * per_flop * units
-                moved = operator.weights_read(units) + operator.activation_bytes * units
-                total += np.maximum(arithmetic, moved * model.byte_seconds)
-                total += operator.launches * operator.fixed * model.device.kernel_seconds
+                total += model.operator_seconds(operator, units)
         for message in model.forward.messages:
             if message.unit == unit:
-                link = model.link(message)
-                total += message.count * message_seconds(message, link, message.bytes * units, np.minimum)
+                total += model.exchange_seconds(message, units)
         return total
 
     @cached_property
@@ -82,8 +84,7 @@ class Compiler:
         """Seconds of this rank's dense layers on t tokens, with the fixed time of attention kernels."""
         sizes = (*self.model.graph_sizes(has_prefill=False), *self.model.graph_sizes(has_prefill=True))
         most = max(self.max_tokens, *sizes, 0)
-        fixed = self.model.forward.attention_launches * ATTENTION_FIXED
-        return self._seconds("token", most) + fixed * self.model.device.kernel_seconds
+        return self._seconds("token", most) + self.model.attention_fixed
 
     @cached_property
     def _mixed_own(self) -> Any:
@@ -107,6 +108,10 @@ class Compiler:
     def _head(self) -> Any:
         """Seconds of the output head and sampler, by rows."""
         return self._seconds("row", self.max_num_seqs)
+
+    @cached_property
+    def measured(self) -> MeasuredAttention | None:
+        return self.model.measured_attention(self.max_num_seqs, self.max_tokens)
 
     # -- decode lines
 
@@ -133,14 +138,16 @@ class Compiler:
                     self._attention_pieces(n),
                     base,
                     floor=self._decode_floor(n),
-                    offset=self.model.profile.host_step_seconds,
+                    offset=self.model.offsets[0],
                 )
             )
         return lines
 
     @cached_property
     def rates(self) -> list[AttentionRates]:
-        """Seconds per pair, key and query of every kind of attention layer."""
+        """Seconds per pair, key and query of every kind of attention layer; none where it is measured."""
+        if self.measured is not None:
+            return []
         per_byte = self.model.byte_seconds
         found = []
         for each in self.model.forward.attentions:
@@ -165,6 +172,8 @@ class Compiler:
 
         It bends where mean context + 1 reaches a window, and where arithmetic overtakes memory traffic.
         """
+        if self.measured is not None:
+            return self.measured.lines(n, 1.0 / self._parts(n))
         bends = set()
         for window, _, _, _, _, flops, moved, query, _ in self.rates:
             if window < UNLIMITED:

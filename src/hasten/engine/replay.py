@@ -1,0 +1,103 @@
+"""A recorded run again, in virtual time: the same core must decide the same, step by step.
+
+What a simulation would know is taken from the record: when requests arrived and left, how long steps took, and how
+many tokens answers had. What it would work out is worked out: which input a turn sees, and who stops when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hasten.core.cluster import REFUSED
+from hasten.core.request import REJECTED, Request
+from hasten.engine.policies import Policies
+from hasten.engine.recording import Arrival, Departure, Recording
+from hasten.engine.step import Decision, decision, decoding
+
+
+class ReplayDiffers(Exception):
+    """A replay decided otherwise: the message names step, time and both decisions."""
+
+
+def replay(recording: Recording, policies: Policies, observe: Callable[[float], None] | None = None) -> int:
+    """Play the core against `recording` and compare every decision. Returns the number of steps compared.
+
+    `observe(now)` is called after every turn. Raises ReplayDiffers at the first difference.
+    """
+    player = _Player(recording, policies)
+    steps = 0
+    for number, turn in enumerate(recording.turns):
+        found = player.turn(turn.now)
+        if found != turn.decision:
+            raise ReplayDiffers(
+                f"turn {number} at {turn.now:.6f} s (step {steps}): recorded {turn.decision}, replayed {found}"
+            )
+        steps += found is not None
+        if observe is not None:
+            observe(turn.now)
+    if player.inputs_left:
+        raise ReplayDiffers(f"{player.inputs_left} inputs came after the last turn")
+    return steps
+
+
+class _Player:
+    """The core in virtual time, with an executor that only counts tokens."""
+
+    def __init__(self, recording: Recording, policies: Policies) -> None:
+        self._scheduler, self._cluster = policies.core(recording.limits)
+        self._inputs = [each for turn in recording.turns for each in turn.inbox]
+        self._at = 0
+        self._lengths = {id: tokens for turn in recording.turns for id, tokens in turn.stopped.items()}
+        self._requests: dict[int, Request] = {}
+        self._emitted: dict[int, int] = {}
+        self._stopped: list[Request] = []
+
+    @property
+    def inputs_left(self) -> int:
+        """Inputs that no turn has seen."""
+        return len(self._inputs) - self._at
+
+    def turn(self, now: float) -> Decision | None:
+        """What the core decides at `now` (s), after the step that ended and the input that came before."""
+        scheduler = self._scheduler
+        if scheduler.in_flight:
+            stopped, self._stopped = self._stopped, []
+            for request in scheduler.complete(now, stopped):
+                self._end(request)
+        self._drain(now)
+        batch = scheduler.schedule(now)
+        if batch is None:
+            return None
+        decodes = decoding(scheduler, batch)
+        closing = batch.closing or ()
+        for request in [*decodes, *(chunk.request for chunk in batch.prefills if chunk.is_last)]:
+            self._emitted[request.id] += 1
+            if self._emitted[request.id] == self._lengths.get(request.id) and request not in closing:
+                self._stopped.append(request)
+        return decision(batch, decodes)
+
+    def _drain(self, now: float) -> None:
+        inputs = self._inputs
+        while self._at < len(inputs):
+            given = inputs[self._at]
+            if (given.at if isinstance(given, Departure) else given.arrival) > now:
+                return
+            self._at += 1
+            if isinstance(given, Arrival):
+                self._enter(given.request(), now)
+            else:
+                request = self._requests[given.id]
+                self._scheduler.cancel(request, now)
+                self._end(request)
+
+    def _enter(self, request: Request, now: float) -> None:
+        self._requests[request.id] = request
+        self._emitted[request.id] = 0
+        if self._cluster.place(request, now) == REFUSED:
+            request.status = REJECTED
+        elif not self._scheduler.add(request, now):
+            request.status = REJECTED
+            self._cluster.ended(request, 0, 0)
+
+    def _end(self, request: Request) -> None:
+        self._cluster.ended(request, 0, self._emitted[request.id])

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from hasten.accuracy.layers import left_out
 from hasten.accuracy.recorded import latencies, load_run, run_names
 from hasten.accuracy.replay import ScaledCost, replay, split
 from hasten.errors import InputError
 from hasten.latency.compiled import LinearCost
+from hasten.latency.tables import profile_paths
 
 # Published: mean TTFT and TPOT in ms, engine-side (LLMServingSim, commit 5daddb21a545, bench/).
 PUBLISHED = {
@@ -67,3 +69,22 @@ def test_scaled_costs_scale() -> None:
     cost = ScaledCost(LinearCost(1.0, per_context=2.0), 3.0)
     assert cost.decode_line(4, 10)[:2] == (3.0, 6.0)
     assert cost.mixed([], 1, 10) == 63.0
+
+
+def test_layers_left_out_are_met_within_a_few_percent() -> None:
+    for path in profile_paths():
+        errors = left_out(path)
+        assert np.median(np.abs(errors["dense"])) < 0.01
+        assert np.median(np.abs(errors["decode attention"])) < 0.04
+        assert np.median(np.abs(errors["prefill attention"])) < 0.04
+
+
+def test_held_out_part_of_the_dense_runs() -> None:
+    for name in ("llama-3.1-8b-rtx-4090", "llama-3.1-8b-rtx-pro-6000"):
+        found = replay(load_run(name), since=15.0)
+        errors = found.errors()
+        assert abs(errors["e2e mean"]) < 0.03
+        assert abs(errors["tpot mean"]) < 0.03
+        assert abs(errors["ttft mean"]) < 0.06
+        assert abs(errors["ttft p99"]) < 0.12
+        assert found.per_request("e2e") < 0.03

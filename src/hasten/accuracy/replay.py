@@ -119,16 +119,18 @@ class Split:
     scheduling: float
 
 
-def replay(run: RecordedRun, *, since: float = 0.0, **settings: object) -> Replay:
+def replay(
+    run: RecordedRun, *, since: float = 0.0, cost: StepCost | None = None, **settings: object
+) -> Replay:
     """Play a recorded run in virtual time; score the requests that arrived ``since`` seconds after the first.
 
-    The capacity is computed unless ``settings`` give ``kv_cache_tokens``; they replace recorded settings.
+    ``cost`` replaces the step times. The capacity is computed unless ``settings`` give ``kv_cache_tokens``;
+    they replace recorded settings.
     """
-    return _replay(run, run.deployment(**settings), since)
+    return _replay(run, run.deployment(**settings), since, cost)
 
 
-def _replay(run: RecordedRun, deployment: Deployment, since: float, factor: float = 1.0) -> Replay:
-    cost = None if factor == 1.0 else scaled(deployment.cost, factor)
+def _replay(run: RecordedRun, deployment: Deployment, since: float, cost: StepCost | None) -> Replay:
     report = simulate(deployment, run.work, cost=cost)
     rows = report.records.select(np.argsort(report.records.id))  # they come in the order of their ends
     return Replay(
@@ -148,7 +150,7 @@ def split(first: Replay, *, since: float = 0.0, **settings: object) -> tuple[dic
     run = first.run
     if run.kv_cache_tokens is not None:
         settings["kv_cache_tokens"] = run.kv_cache_tokens
-        second = replay(run, since=since, **settings)
+        second = _replay(run, run.deployment(**settings), since, None)
     else:
         second = first
     deployment = run.deployment(**settings)
@@ -159,7 +161,7 @@ def split(first: Replay, *, since: float = 0.0, **settings: object) -> tuple[dic
         if abs(error) < CLOSE:
             break
         factor /= 1.0 + error
-        third = _replay(run, deployment, since, factor)
+        third = _replay(run, deployment, since, scaled(deployment.cost, factor))
     errors = [each.errors() for each in (first, second, third)]
     parts = {
         name: Split(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -35,32 +36,37 @@ def power_through(x: Array, y: Array, at: Any) -> Array:
 
 
 class LayerProfile:
-    """Times in seconds of one model's layers on one device by tokens, sequences, contexts and experts visited."""
+    """Times in seconds of one model's layers on one device by tokens, sequences, contexts and experts visited.
+
+    ``columns`` are the packed arrays (microseconds), ``about`` says what was timed.
+    """
 
     def __init__(self, path: Path) -> None:
         with np.load(path, allow_pickle=False) as stored:
             raw: dict[str, Any] = {key: stored[key] for key in stored.files}
         self.about: dict[str, Any] = json.loads(raw.pop("about").tobytes())
-        self._raw = raw
+        self.columns: Mapping[str, Any] = raw
 
     def has(self, layer: str) -> bool:
         """Whether the layer was timed."""
-        return f"tokens_{layer}" in self._raw or f"sequences_{layer}" in self._raw or layer in self._raw
+        return (
+            f"tokens_{layer}" in self.columns or f"sequences_{layer}" in self.columns or layer in self.columns
+        )
 
     def seconds(self, layer: str, units: Array) -> Array:
         """Seconds of one call of a layer on ``units`` tokens or sequences."""
-        unit = "tokens" if f"tokens_{layer}" in self._raw else "sequences"
-        axis = self._raw[unit].astype(np.float64)
-        times = self._raw[f"{unit}_{layer}"].astype(np.float64) * 1e-6
+        unit = "tokens" if f"tokens_{layer}" in self.columns else "sequences"
+        axis = self.columns[unit].astype(np.float64)
+        times = self.columns[f"{unit}_{layer}"].astype(np.float64) * 1e-6
         # Linear in between keeps the steps of whole waves; beyond the grid time grows with the tokens.
         inside = np.interp(units, axis, times)
         return np.asarray(inside * np.maximum(1.0, units / axis[-1]))
 
     def expert_seconds(self, tokens: Array, visited: Array) -> Array:
         """Seconds of one layer's experts on ``tokens`` tokens that visit so many of them (expected values)."""
-        sizes = self._raw["expert_tokens"].astype(np.float64)
-        counts = self._raw["expert_visited"].astype(np.float64)
-        grid = _filled(self._raw["experts"].astype(np.float64) * 1e-6)
+        sizes = self.columns["expert_tokens"].astype(np.float64)
+        counts = self.columns["expert_visited"].astype(np.float64)
+        grid = _filled(self.columns["experts"].astype(np.float64) * 1e-6)
         by_tokens = np.stack([power_through(sizes, row, tokens) for row in grid.T])
         right = np.clip(np.searchsorted(counts, visited), 1, len(counts) - 1)
         pick = np.arange(len(tokens))
@@ -70,7 +76,7 @@ class LayerProfile:
 
     def attention(self, layers: int, max_num_seqs: int, max_tokens: int) -> MeasuredAttention:
         """Attention of ``layers`` equal layers, for the simulator."""
-        raw = self._raw
+        raw = self.columns
         scale = layers * 1e-6
         # More cached tokens never cost less: what falls is noise.
         decode = scale * np.maximum.accumulate(raw["decode"].astype(np.float64), axis=1)
@@ -85,8 +91,8 @@ class LayerProfile:
         )
 
     def _prefill(self, scale: float, max_tokens: int) -> list[list[float]]:
-        chunks = self._raw["chunks"].astype(np.float64)
-        times = scale * self._raw["prefill"].astype(np.float64)
+        chunks = self.columns["chunks"].astype(np.float64)
+        times = scale * self.columns["prefill"].astype(np.float64)
         tokens = np.arange(max_tokens + 1)
         found: list[list[float]] = np.stack(
             [power_through(chunks, row, tokens) for row in times.T]
@@ -134,6 +140,11 @@ def same_layers(one: ModelShape, other: ModelShape) -> bool:
         and [(each.attention, each.ffn) for each in one.layers]
         == [(each.attention, each.ffn) for each in other.layers]
     )
+
+
+def profile_paths() -> list[Path]:
+    """Files of the shipped profiles, sorted."""
+    return sorted(DATA.glob("layers-*.npz"))
 
 
 @lru_cache(maxsize=32)

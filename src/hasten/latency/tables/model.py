@@ -247,7 +247,12 @@ class TableModel(AnalyticalModel):
 
 
 def why_not(
-    model: ModelShape, device: Device, parallelism: Parallelism, profile: EngineProfile, *, kv_dtype: str = "auto"
+    model: ModelShape,
+    device: Device,
+    parallelism: Parallelism,
+    profile: EngineProfile,
+    *,
+    kv_dtype: str = "auto",
 ) -> str | None:
     """Why step times of a deployment can't come from tables, in words; None: they can."""
     if kv_dtype not in ("auto", "bf16"):

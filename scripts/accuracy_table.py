@@ -1,0 +1,128 @@
+"""Write the tables of docs/accuracy.md: recorded runs replayed, and measured layers left out and interpolated.
+
+scripts/accuracy_table.py            write
+scripts/accuracy_table.py --check    exit 1 when the page is not up to date
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from hasten.accuracy.layers import left_out
+from hasten.accuracy.recorded import Latencies, RecordedRun, load_run, run_names
+from hasten.accuracy.replay import Replay, replay
+from hasten.latency.tables import profile_paths
+from hasten.latency.tables.offsets import find_offsets
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "accuracy.md"
+
+FITTED_UNTIL = 15.0
+PERCENT = re.compile(r"([+-]?\d+\.\d)(?=%)")
+TOLERANCE = 0.25  # percentage points
+FIGURES = (
+    "ttft mean",
+    "ttft p50",
+    "ttft p90",
+    "ttft p99",
+    "tpot mean",
+    "tpot p99",
+    "e2e mean",
+    "e2e p99",
+    "throughput",
+)
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def cells(found: Replay, of: Latencies | None = None) -> list[str]:
+    """Errors of all figures, then medians of the error of one request."""
+    errors = found.errors(of)
+    each = [f"{found.per_request(kind, of):.1%}" for kind in ("ttft", "tpot", "e2e")]
+    return [*(f"{errors[name]:+.1%}" for name in FIGURES), *each]
+
+
+def replays(since: float) -> str:
+    """Errors of every run by kind of step time."""
+    rows = []
+    for name in run_names():
+        run = load_run(name)
+        for label, found in kinds(run, since):
+            rows.append([name, label, *cells(found)])
+        rows.append([name, run.about["rival"], *cells(found, run.rival)])
+    each = [f"{kind} of one request" for kind in ("ttft", "tpot", "e2e")]
+    return table(["run", "prediction", *FIGURES, *each], rows)
+
+
+def kinds(run: RecordedRun, since: float) -> Iterator[tuple[str, Replay]]:
+    """Replays by where step times come from."""
+    yield "data sheet", replay(run, since=since, step_times="analytical")
+    deployment = run.deployment()
+    offsets = find_offsets(deployment.device.name, deployment.profile.name)
+    if offsets is not None and (offsets.every_step or offsets.mixed_step):
+        model = deployment.latency
+        none = replace(model, measured_offsets=replace(offsets, every_step=0.0, mixed_step=0.0))  # type: ignore[call-arg]
+        yield "measured layers, no offsets", replay(run, since=since, cost=none.compile())
+    yield "measured layers (default)", replay(run, since=since)
+
+
+def layers() -> str:
+    """Errors of layers at shapes that were left out."""
+    rows = []
+    for path in profile_paths():
+        for kind, errors in left_out(path).items():
+            size = np.abs(errors)
+            median, p95 = np.median(size), np.percentile(size, 95)
+            rows.append(
+                [path.stem.removeprefix("layers-"), kind, str(len(size)), f"{median:.1%}", f"{p95:.1%}"]
+            )
+    return table(["profile", "layers", "left out", "median error", "95th percentile"], rows)
+
+
+def filled(page: str, name: str, text: str) -> str:
+    """The page with a table put between its marks."""
+    before, start, rest = page.partition(f"<!-- {name} -->")
+    _, end, after = rest.partition(f"<!-- end of {name} -->")
+    if not start or not end:
+        raise SystemExit(f"{PAGE} has no marks for {name}")
+    return f"{before}{start}\n\n{text}\n\n{end}{after}"
+
+
+def agree(one: str, other: str) -> bool:
+    """Whether two pages say the same, percentages within TOLERANCE: libraries round differently."""
+    first, second = PERCENT.findall(one), PERCENT.findall(other)
+    return PERCENT.sub("", one) == PERCENT.sub("", other) and all(
+        abs(float(a) - float(b)) <= TOLERANCE for a, b in zip(first, second, strict=True)
+    )
+
+
+def main() -> int:
+    """Write the tables, or compare them with the page."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="exit 1 when the page is not up to date")
+    args = parser.parse_args()
+    old = page = PAGE.read_text(encoding="utf-8")
+    page = filled(page, "late table", replays(FITTED_UNTIL))
+    page = filled(page, "whole table", replays(0.0))
+    page = filled(page, "layer table", layers())
+    if args.check:
+        is_same = agree(page, old)
+        print("up to date" if is_same else f"{PAGE.name} is out of date: run scripts/accuracy_table.py")
+        return int(not is_same)
+    PAGE.write_text(page, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

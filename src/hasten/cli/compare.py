@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hasten.workload import Workload
 
 HELP = "policies, devices or sizes side by side, with confidence intervals"
-EXAMPLE = "hasten compare llama-3.1-8b --schedule fcfs,prefill_first --sweep rate=5..15:3 --limit 1000"
+EXAMPLE = "hasten compare llama-3.1-8b --schedule fcfs,prefill_first --sweep rate=5..15:3 --limit 500"
 
 MODEL, DEVICE = "llama-3.1-8b", "h100-sxm"
 
@@ -78,7 +78,8 @@ def run(args: Namespace) -> int:
         for place, point in enumerate((None,) if swept is None else swept.points):
             found = _play(args, listed, works, point=point, place=place, bar=bar)
             rows += [_row(found.at, label, reports) for label, reports in found.reports.items()]
-            comparisons.append(_compared(found))
+            if args.json or swept is None:  # the table of a sweep does not show them
+                comparisons.append(_compared(found))
             names = names or _sources(found)
     if args.json:
         text.show_json(_result(args, heading, rows, comparisons, names))
@@ -217,7 +218,7 @@ def _render(
     parts.append("[low, high]: 95 % interval, by resampling blocks of consecutive requests")
     if args.seeds > 1 and all(row.seeds == 1 for row in rows):
         parts.append("Note: every seed gave the same runs: neither the workload nor a policy is random here")
-    if comparisons[0] is not None and args.sweep is None:
+    if args.sweep is None and comparisons[0] is not None:
         from hasten.report.compare import render
 
         changes = render(comparisons[0]).splitlines()

@@ -60,13 +60,17 @@ def measure(work: Workload, *, stepping: bool = False) -> float:
 
 def main() -> None:
     """Run what the flags ask for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--stepping", action="store_true", help="also step, and print the ratio")
     parser.add_argument("--scaling", action="store_true", help="10^4, 10^5, 10^6 requests")
     args = parser.parse_args()
     compiled = not (hasten.core.scheduler.__file__ or "").endswith(".py")
-    print(f"# {'compiled' if compiled else 'plain'} Python {platform.python_version()}, {platform.machine()}, 1 core")
+    print(
+        f"# {'compiled' if compiled else 'plain'} Python {platform.python_version()}, {platform.machine()}, 1 core"
+    )
     if args.scaling:
         for num in (10_000, 100_000, 1_000_000):
             measure(rising(num * 1))

@@ -27,7 +27,9 @@ LEAVE_NO_TRACE = ("*.so", "*.pyd")
 def modules() -> list[Path]:
     """Source files to compile."""
     folders = (SOURCE / "hasten" / "core", SOURCE / "hasten" / "sim")
-    found = [path for folder in folders for path in sorted(folder.glob("*.py")) if path.name not in INTERPRETED]
+    found = [
+        path for folder in folders for path in sorted(folder.glob("*.py")) if path.name not in INTERPRETED
+    ]
     return [*found, SOURCE / "hasten" / "latency" / "compiled.py"]
 
 
@@ -44,7 +46,9 @@ def build() -> None:
     clean()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        shutil.copytree(SOURCE, folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.npz", "*.json"))
+        shutil.copytree(
+            SOURCE, folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.npz", "*.json")
+        )
         files = [str(Path("src") / path.relative_to(SOURCE)) for path in modules()]
         (folder / "setup.py").write_text(
             "from setuptools import setup\n"
@@ -54,8 +58,14 @@ def build() -> None:
             "                           opt_level='3'))\n"
         )
         command = [sys.executable, "setup.py", "build_ext", "--build-lib", "built"]
-        environment = {**os.environ, "MYPYPATH": "src", "CFLAGS": os.environ.get("CFLAGS", "") + " -ffp-contract=off"}
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        environment = {
+            **os.environ,
+            "MYPYPATH": "src",
+            "CFLAGS": os.environ.get("CFLAGS", "") + " -ffp-contract=off",
+        }
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
         if done.returncode:
             sys.exit(f"compile: mypyc or the C compiler failed\n{done.stdout}\n{done.stderr}")
         for path in (folder / "built").rglob("*"):
@@ -65,7 +75,9 @@ def build() -> None:
 
 def main() -> None:
     """Build or clean."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--clean", action="store_true", help="remove the extension modules")
     if parser.parse_args().clean:
         print(f"removed {clean()} extension modules")

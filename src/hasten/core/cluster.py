@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from hasten.core.kv import coarsen
 from hasten.core.policy import AdmitPolicy, Estimates, LengthPredictor, LengthView, RoutePolicy, Stream
 from hasten.core.request import Request
 from hasten.core.scheduler import Scheduler
@@ -40,12 +41,13 @@ class ReplicaView:
 
     @property
     def queued_tokens(self) -> int:
-        """Prompt tokens that wait or are under way, not yet computed."""
-        return sum(
-            sum(request.target for request in rank.waiting)
-            + sum(request.target - request.computed for request in rank.prefilling)
-            for rank in self._ranks
-        )
+        """Prompt tokens sent here and not yet computed: under way, waiting, or not yet drained by the engine."""
+        tokens = self.outstanding_tokens
+        for rank in self._ranks:
+            tokens -= sum(request.prompt_tokens for request in rank.running.values())
+            tokens += sum(request.target - request.computed for request in rank.prefilling)
+            tokens += sum(request.target - request.prompt_tokens for request in rank.waiting)  # to recompute
+        return tokens
 
     @property
     def num_decodes(self) -> int:
@@ -96,6 +98,7 @@ class Cluster:
         self.length = length
         self.views = [ReplicaView(index, ranks) for index, ranks in enumerate(replicas)]
         self.view = ClusterView(self.views, random("route"), estimates)
+        self._block_size = min(rank.limits.block_size for ranks in replicas for rank in ranks)
         self._length_view: LengthView = _Lengths(self.view, random("length"), truth)
         self.reads_progress = (len(replicas) > 1 and route.reads_progress) or self.admit is not None
 
@@ -103,6 +106,8 @@ class Cluster:
         """The index of the replica that serves `request`, or REFUSED."""
         view = self.view
         view.now = now
+        if 0 < request.block_tokens < self._block_size:
+            coarsen(request, self._block_size)
         if self.length is not None:
             request.predicted_output = self.length.predict(request, self._length_view)
         if self.admit is not None and not self.admit.decide(request, view):

@@ -15,7 +15,7 @@ from hasten.cli import command_names, help_of, main, parser_of
 
 COMMANDS = command_names()
 HASTEN = [sys.executable, "-m", "hasten"]
-SLOW_EXAMPLES = {"plan", "accuracy"}  # run by the tests of their packages, and by the documentation
+SLOW_EXAMPLES = {"plan", "accuracy", "serve"}  # run by the tests of their packages, and by the documentation
 
 
 def seconds(code: str, *, runs: int = 2) -> float:
@@ -70,7 +70,11 @@ def test_a_command_is_a_module_of_the_agreed_shape(command: str, capsys: pytest.
 
 @pytest.mark.parametrize("command", [each for each in COMMANDS if each not in SLOW_EXAMPLES])
 def test_the_example_works_and_prints_json_too(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = shlex.split(importlib.import_module(f"hasten.cli.{command}").EXAMPLE)[1:]
+    module = importlib.import_module(f"hasten.cli.{command}")
+    argv = shlex.split(module.EXAMPLE)[1:]
+    if hasattr(module, "EXAMPLE_NOT_RUN"):
+        parser_of(command, module).parse_args(argv[1:])
+        pytest.skip(module.EXAMPLE_NOT_RUN)
     assert main(argv) == 0
     text = capsys.readouterr()
     assert text.out.strip()

@@ -1,7 +1,8 @@
 """The command line: one file per command in this folder, found by its name, imported only when it is used.
 
 A command is a module with HELP (one line), EXAMPLE (one command that works), `configure(parser)` and
-`run(args) -> exit status`. Files whose names begin with an underscore, and folders, are no commands.
+`run(args) -> exit status`; EXAMPLE_NOT_RUN says why tests can't run the example, if they can't. Files whose names
+begin with an underscore, and folders, are no commands.
 """
 
 from __future__ import annotations

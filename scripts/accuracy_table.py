@@ -9,16 +9,16 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from hasten.accuracy.layers import left_out
-from hasten.accuracy.recorded import Latencies, RecordedRun, load_run, run_names
+from hasten.accuracy.layers import left_out, operators_left_out
+from hasten.accuracy.recorded import Floats, Latencies, RecordedRun, load_run, run_names
 from hasten.accuracy.replay import Replay, replay
-from hasten.latency.tables import profile_paths
+from hasten.latency.tables import operator_paths, profile_paths
 from hasten.latency.tables.offsets import find_offsets
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "accuracy.md"
@@ -77,17 +77,16 @@ def kinds(run: RecordedRun, since: float) -> Iterator[tuple[str, Replay]]:
     yield "measured layers (default)", replay(run, since=since)
 
 
-def layers() -> str:
-    """Errors of layers at shapes that were left out."""
+def left_out_errors(paths: list[Path], errors_of: Callable[[Path], dict[str, Floats]], head: str) -> str:
+    """Errors at shapes that were left out, by file and kind of layer."""
     rows = []
-    for path in profile_paths():
-        for kind, errors in left_out(path).items():
+    for path in paths:
+        for kind, errors in errors_of(path).items():
             size = np.abs(errors)
             median, p95 = np.median(size), np.percentile(size, 95)
-            rows.append(
-                [path.stem.removeprefix("layers-"), kind, str(len(size)), f"{median:.1%}", f"{p95:.1%}"]
-            )
-    return table(["profile", "layers", "left out", "median error", "95th percentile"], rows)
+            name = path.stem.partition("-")[2]
+            rows.append([name, kind, str(len(size)), f"{median:.1%}", f"{p95:.1%}"])
+    return table([head, "what", "left out", "median error", "95th percentile"], rows)
 
 
 def filled(page: str, name: str, text: str) -> str:
@@ -115,7 +114,8 @@ def main() -> int:
     old = page = PAGE.read_text(encoding="utf-8")
     page = filled(page, "late table", replays(FITTED_UNTIL))
     page = filled(page, "whole table", replays(0.0))
-    page = filled(page, "layer table", layers())
+    page = filled(page, "layer table", left_out_errors(profile_paths(), left_out, "profile"))
+    page = filled(page, "operator table", left_out_errors(operator_paths(), operators_left_out, "device"))
     if args.check:
         is_same = agree(page, old)
         print("up to date" if is_same else f"{PAGE.name} is out of date: run scripts/accuracy_table.py")

@@ -1,7 +1,6 @@
 """Pack the measured tables of src/hasten/latency/tables/data from the upstream files.
 
     scripts/make_tables.py --layers FOLDER       FOLDER holds `profiles` of LLMServingSim (see the README there)
-    scripts/make_tables.py --operators FOLDER    FOLDER holds one folder of parquet files per system (AIConfigurator)
 
 Times in the packed files are microseconds.
 """

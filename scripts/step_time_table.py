@@ -62,7 +62,7 @@ def datasheet_table() -> str:
     """Batch-1 decode and a lone prefill of Llama 3.1 8B (bf16) on every device, against the data sheet."""
     rows = []
     for name in device_names():
-        model = Deployment.of("llama-3.1-8b", name, max_model_len=8192).latency
+        model = Deployment.of("llama-3.1-8b", name, max_model_len=8192, step_times="analytical").latency
         device = model.device
         step = {"decodes": 1, "decode_context": 2047}
         read = sum(kernel.weight_bytes + kernel.kv_bytes for kernel in model.work(**step).kernels)
@@ -159,7 +159,9 @@ def measured_points(path: Path) -> Iterator[tuple[tuple[str, str], float]]:
                 yield (row["backend"], "experts" if shape.is_mixture else "dense"), error
 
 
-def point_error(row: dict[str, str], shape: ModelShape, tp: int) -> float | None:
+def point_error(
+    row: dict[str, str], shape: ModelShape, tp: int, step_times: str = "analytical"
+) -> float | None:
     """Relative error of the time per output token; None where the closed-loop estimate doesn't apply.
 
     With c sequences in flight, each prefilled once per osl steps, a step lasts on average as long as one that
@@ -171,7 +173,7 @@ def point_error(row: dict[str, str], shape: ModelShape, tp: int) -> float | None
     ep = tp if tp > 1 and shape.is_mixture and float(row["moe_ep_size"] or 1) == tp else 1
     try:
         device = row["system"].replace("_", "-")
-        deployment = Deployment.of(shape, device, tp=tp, ep=ep, engine=row["backend"])
+        deployment = Deployment.of(shape, device, tp=tp, ep=ep, engine=row["backend"], step_times=step_times)
         room = deployment.kv.tokens
     except InputError:
         return None

@@ -19,7 +19,8 @@ KV_DTYPES = {"auto": None, "fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "i
 """Bytes per cached element by name; auto: as the checkpoint says."""
 
 STEP_TIMES = ("auto", "table", "analytical")
-"""Where step times come from: measured layers, data sheets, or (auto) the former where there are any."""
+"""Where step times come from: measured layers or operators, data sheets, or (auto) measured layers where there are
+any and data sheets elsewhere."""
 
 _ENGINE_SETTINGS = (
     "max_num_seqs",
@@ -190,12 +191,13 @@ class Deployment:
 
     @property
     def _is_measured(self) -> bool:
-        """Whether step times come from measured layers. Raises InputError when they were asked for and can't."""
+        """Whether step times come from measurements. Raises InputError when they were asked for and can't."""
         if self.step_times == "analytical":
             return False
         from hasten.latency.tables import why_not
 
-        reason = why_not(self.model, self.device, self.parallelism, self.profile, kv_dtype=self.kv_dtype)
+        deployed = self.model, self.device, self.parallelism, self.profile
+        reason = why_not(deployed, kv_dtype=self.kv_dtype, operators=self.step_times == "table")
         if reason is None and self.sigma is not None:
             reason = "sigma is given, which measured attention has no use for"
         if reason is not None and self.step_times == "table":

@@ -16,13 +16,23 @@ from hasten.errors import InputError
 from hasten.latency.tables import TableModel
 from hasten.latency.tables.layers import line_through, power_through
 from hasten.latency.tables.offsets import Offsets, find_offsets
+from hasten.latency.tables.operators import find_operators
 from hasten.sim.run import simulate
 
 DENSE = Deployment.of("llama-3.1-8b", "rtx-pro-6000")
 EXPERTS = Deployment.of("qwen3-30b-a3b", "rtx-pro-6000")
 LOCKSTEP = Deployment.of("qwen3-30b-a3b", "rtx-pro-6000", dp=2, ep=2)
 SPLIT = Deployment.of("qwen3-32b", "rtx-pro-6000", tp=2, pp=2)
-ALL = pytest.mark.parametrize("deployment", [DENSE, EXPERTS, SPLIT], ids=["dense", "experts", "split"])
+OPERATORS = Deployment.of("llama-3.1-70b", "h100-sxm", tp=4, step_times="table")
+VISITS = Deployment.of("qwen3-235b-a22b", "h200-sxm", tp=8, step_times="table")
+WINDOWS = Deployment.of(
+    "gpt-oss-120b", "b200-sxm", tp=8, step_times="table"
+)  # windowed attention was not timed
+ALL = pytest.mark.parametrize(
+    "deployment",
+    [DENSE, EXPERTS, SPLIT, OPERATORS, VISITS, WINDOWS],
+    ids=["dense", "experts", "split", "operators", "operators with experts", "windows"],
+)
 
 CHUNKS = st.lists(st.tuples(st.integers(1, 2000), st.integers(0, 20_000)), min_size=1, max_size=3)
 
@@ -111,15 +121,15 @@ def test_jumping_is_stepping() -> None:
 @pytest.mark.parametrize(
     ("model", "device", "given", "reason"),
     [
+        ("llama-3.1-70b", "rtx-4090", {"tp": 4}, "nothing was measured for llama-3.1-70b on rtx-4090"),
+        ("llama-3.1-8b", "a10", {}, "nothing was measured for llama-3.1-8b on a10"),
+        ("llama-3.1-8b", "h100-sxm", {"engine": "sglang"}, "h100-sxm was measured under vllm, not sglang"),
         (
-            "llama-3.1-70b",
-            "rtx-pro-6000",
-            {"tp": 2},
-            "nothing was measured for llama-3.1-70b on rtx-pro-6000",
+            "llama-3.1-8b",
+            "rtx-4090",
+            {"kv_dtype": "fp8"},
+            "nothing was measured for llama-3.1-8b on rtx-4090",
         ),
-        ("llama-3.1-8b", "h100-sxm", {}, "nothing was measured for llama-3.1-8b on h100-sxm"),
-        ("llama-3.1-8b", "rtx-4090", {"engine": "sglang"}, "measured under vllm 0.19.0, not sglang"),
-        ("llama-3.1-8b", "rtx-4090", {"kv_dtype": "fp8"}, "measured with a bf16 cache, not fp8"),
         ("llama-3.1-8b", "rtx-4090", {"sigma": 0.5}, "sigma is given"),
     ],
 )
@@ -132,8 +142,12 @@ def test_where_nothing_was_measured(model: str, device: str, given: dict[str, ob
 def test_origins_and_errors() -> None:
     assert DENSE.latency.origin == "table"
     assert EXPERTS.latency.origin == "table"
-    assert LOCKSTEP.latency.origin == "mixed"  # collectives were not measured
-    assert LOCKSTEP.latency.error > EXPERTS.latency.error > 0.0
+    assert LOCKSTEP.latency.origin == "table"  # its collectives were measured too
+    assert SPLIT.latency.origin == "mixed"  # but no sends between stages
+    assert EXPERTS.latency.error > DENSE.latency.error > 0.0
+    h100 = Deployment.of("llama-3.1-8b", "h100-sxm", step_times="table").latency
+    assert h100.origin == "mixed"
+    assert h100.error == Deployment.of("llama-3.1-8b", "h100-sxm").latency.error
     assert (
         Deployment.of("llama-3.1-8b", "rtx-pro-6000", step_times="analytical").latency.origin == "analytical"
     )
@@ -166,3 +180,24 @@ def test_interpolation_in_closed_form() -> None:
     assert line_through(x, 3.0 * x + 1.0, np.array([0.0, 1.5, 10.0])) == pytest.approx([1.0, 5.5, 31.0])
     assert power_through(x, 5.0 * x**2, np.array([1.0, 3.0, 8.0])) == pytest.approx([5.0, 45.0, 320.0])
     assert power_through(x, x, np.array([0.5])) == pytest.approx([1.0])
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "shape"),
+    [("h100-sxm", "bf16", (1024, 4096, 4096)), ("l40s", "fp8", (256, 8192, 8192))],
+)
+def test_products_grow_with_their_shape(device: str, dtype: str, shape: tuple[int, int, int]) -> None:
+    tables = find_operators(device)
+    assert tables is not None
+    m, n, k = shape
+    tokens = np.array([m / 2, m, 2 * m], dtype=float)
+    times = tables.product_seconds(dtype, tokens, n, k)
+    wider = tables.product_seconds(dtype, tokens, n + n // 3, k)
+    assert times is not None
+    assert wider is not None
+    assert (np.diff(times) > 0).all()
+    assert (wider >= times).all()
+    double = tables.product_seconds(dtype, tokens, 2 * 65536, k)
+    single = tables.product_seconds(dtype, tokens, 65536, k)
+    assert double == pytest.approx(2 * single)
+    assert tables.product_seconds(dtype, tokens, 8, k) is None

@@ -41,6 +41,8 @@ class LayerProfile:
     ``columns`` are the packed arrays (microseconds), ``about`` says what was timed.
     """
 
+    includes_router = True  # the time of the experts
+
     def __init__(self, path: Path) -> None:
         with np.load(path, allow_pickle=False) as stored:
             raw: dict[str, Any] = {key: stored[key] for key in stored.files}
@@ -52,6 +54,10 @@ class LayerProfile:
         return (
             f"tokens_{layer}" in self.columns or f"sequences_{layer}" in self.columns or layer in self.columns
         )
+
+    def has_attention(self) -> bool:
+        """Whether attention was timed: in every profile."""
+        return True
 
     def seconds(self, layer: str, units: Array) -> Array:
         """Seconds of one call of a layer on ``units`` tokens or sequences."""

@@ -55,7 +55,7 @@ def find_capacity(
     tolerance: float = TOLERANCE,
     start: float = 0.4,
 ) -> CapacityEstimate:
-    """Bisect the rate of `stream` from about `start` of `ceiling` (requests/s) on, until the ends are `tolerance` apart.
+    """Bisect the rate of `stream` from `start` times `ceiling` (requests/s) on, until its ends are `tolerance` apart.
 
     With a `wanted` rate it stops earlier, at COARSE, once it is clear how many such deployments carry that rate.
     """
@@ -94,9 +94,9 @@ def _next_rate(holding: Outcome | None, failing: Outcome | None) -> float:
         if known is None:
             raise RuntimeError("no run to go on from")
         strain = min(max(known.strain, 1e-3), 1e3)
-        return known.rate * min(max(strain**-0.5, 0.5), 2.0) * (0.9 if holding is None else 1.1)
+        return known.rate * min(max(1.0 / math.sqrt(strain), 0.5), 2.0) * (0.9 if holding is None else 1.1)
     share = min(max(_crossing(holding, failing), 0.2), 0.8)
-    return float(holding.rate * math.pow(failing.rate / holding.rate, share))
+    return holding.rate * math.pow(failing.rate / holding.rate, share)
 
 
 def _crossing(holding: Outcome, failing: Outcome) -> float:

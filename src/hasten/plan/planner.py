@@ -267,7 +267,7 @@ def _policies(policies: Mapping[str, object] | None) -> dict[str, object]:
     for role, policy in given.items():
         if role not in known:
             raise InputError(f"policy role {role!r} is unknown: use one of {', '.join(known)}")
-        load_policy(role, policy)  # type: ignore[arg-type]
+        load_policy(role, policy)
     return given
 
 

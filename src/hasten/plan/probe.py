@@ -65,7 +65,7 @@ class Outcome:
     @property
     def strain(self) -> float:
         """The largest strain of a constraint: above 1 when one is missed, by that factor."""
-        return max(check.strain for check in self.checks if not math.isnan(check.value))
+        return max((check.strain for check in self.checks if not math.isnan(check.value)), default=0.0)
 
     @property
     def binding(self) -> str:

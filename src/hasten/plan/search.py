@@ -185,7 +185,10 @@ class Search:
             self.verify(estimated[0].shape, estimated[0].deployment.replicas)
 
     def nearest_miss(self) -> NearestMiss | None:
-        """What came closest to holding: of an empty server, of the slowest rate tried, of all devices allowed."""
+        """What came closest: first where only devices are lacking, then by how far a constraint is missed.
+
+        Missed by an empty server, at the slowest rate tried, or on all the devices allowed.
+        """
         misses = list(self.misses)
         for shape, found in self.weighed.items():
             replicas, outcome = found.replicas, found.capacity.failing
@@ -203,4 +206,4 @@ class Search:
                     label=label, check=worst, binds=outcome.binding, outcome=outcome, needs_replicas=needed
                 )
             )
-        return min(misses, key=lambda miss: miss.check.strain, default=None)
+        return min(misses, key=lambda miss: (miss.needs_replicas == 0, miss.check.strain), default=None)

@@ -101,6 +101,8 @@ def _ms(seconds: float) -> str:
         return "-"
     if math.isinf(seconds):
         return "never"
+    if seconds >= 10.0:
+        return f"{seconds:,.0f} s"
     return f"{seconds * 1e3:.0f} ms" if seconds >= 0.1 else f"{seconds * 1e3:.1f} ms"
 
 
@@ -162,7 +164,8 @@ def _nothing_holds(plan: Plan) -> list[str]:
     lines = [f"NOTHING HOLDS. Nearest miss: {miss.text}; bound by {miss.binds}."]
     if miss.needs_replicas:
         lines.append(
-            f"The devices allowed are too few: about {miss.needs_replicas} replicas would hold. Raise --max-devices."
+            f"The devices allowed are too few: about {miss.needs_replicas} such replicas would hold. "
+            "Raise --max-devices."
         )
     elif miss.outcome is None:
         lines.append(

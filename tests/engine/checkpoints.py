@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from hasten.engine.checkpoint import expected
 from hasten.engine.config import ModelConfig, load_config
@@ -112,3 +113,26 @@ def write_checkpoint(
     index = {"metadata": {}, "weight_map": placed}
     (directory / "model.safetensors.index.json").write_text(json.dumps(index))
     return config
+
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def write_servable(directory: Path, *, template: str | None = CHAT_TEMPLATE, seed: int = 0) -> ModelConfig:
+    """A checkpoint with a tokenizer of bytes, and a chat template."""
+    encoder = Tokenizer(models.BPE(vocab=_byte_vocab(), merges=[]))
+    encoder.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    encoder.decoder = decoders.ByteLevel()
+    encoder.add_special_tokens(["</s>"])
+    directory.mkdir(parents=True, exist_ok=True)
+    encoder.save(str(directory / "tokenizer.json"))
+    settings = {"eos_token": "</s>"} | ({} if template is None else {"chat_template": template})
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings))
+    return write_checkpoint(directory, {"vocab_size": 257, "eos_token_id": 256}, seed=seed)
+
+
+def _byte_vocab() -> dict[str, int]:
+    return {letter: number for number, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}

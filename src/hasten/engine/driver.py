@@ -135,8 +135,17 @@ class Engine:
     def run_until_idle(self) -> None:
         """Turn until nothing is left to do, for engines without a thread of their own."""
         while self.num_unfinished or self.scheduler.in_flight:
-            if not self.turn():
+            if not self.turn() and self.num_unfinished:
                 self.wait()
+
+    def abandon(self) -> list[Sequence]:
+        """Give up: everybody who is inside or comes in, for the caller to end. The engine must not turn again."""
+        with self._lock:
+            inside = [*self.sequences.values(), *(who for _, who, leaves in self._inbox if not leaves)]
+            self._inbox = []
+            self.num_unfinished = 0
+        self.sequences.clear()
+        return inside
 
     def _run(self, batch: Batch, decodes: list[Request]) -> None:
         sampled = self.executor.run(batch, decodes, self.sequences, self.tables)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -57,6 +57,10 @@ class SamplingParams:
             raise InputError(f"stop takes at most {MAX_STOPS} texts of 1 to {MAX_STOP_LENGTH} characters")
         if any(not -100.0 <= bias <= 100.0 for bias in self.logit_bias.values()):
             raise InputError("logit_bias has a value outside [-100, 100]")
+
+    def for_choice(self, choice: int) -> SamplingParams:
+        """The same, for one of `n` answers: each draws from a stream of its own."""
+        return self if self.seed is None or not choice else replace(self, seed=self.seed + choice)
 
     @property
     def is_plain(self) -> bool:

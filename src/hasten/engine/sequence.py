@@ -14,12 +14,13 @@ STOP, LENGTH, CANCELLED, REFUSED = "stop", "length", "abort", "refused"
 
 
 class Output(NamedTuple):
-    """What one step brought to one sequence; `finish` says why it is the last (None: more will come)."""
+    """What one step brought to one sequence, at `at` (s); `finish` says why it is the last (None: more will come)."""
 
     sequence: Sequence
     sampled: Sampled | None
     text: str  # new text that can no longer become part of a stop string
     finish: str | None = None
+    at: float = -1.0
 
 
 Sink = Callable[[Output], None]
@@ -65,7 +66,7 @@ class Sequence:
             if (ended or is_last) and not met:
                 fresh += self.text.rest()
         self.finish = STOP if ended else LENGTH if is_last else None
-        self.sink(Output(self, sampled, fresh, self.finish))
+        self.sink(Output(self, sampled, fresh, self.finish, self.request.last_token))
         return ended
 
     def end(self, reason: str) -> None:

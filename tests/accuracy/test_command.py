@@ -11,6 +11,7 @@ from hasten.errors import InputError
 
 def call(*words: str) -> int:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--json", action="store_true")  # every command has it
     accuracy.configure(parser)
     return accuracy.run(parser.parse_args(words))
 

@@ -24,7 +24,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="score only requests that arrived this long after the first (default: 0)",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON (seconds and relative errors)")
 
 
 def run(args: argparse.Namespace) -> int:

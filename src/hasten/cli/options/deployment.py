@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hasten.cli.options import values
-from hasten.deployment import KV_DTYPES, Deployment
+from hasten.deployment import KV_DTYPES, STEP_TIMES, Deployment
 from hasten.errors import InputError
 
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-_OWN_FLAGS = {"kv_dtype": "--kv-dtype", "kv_cache_tokens": "--kv-cache-tokens"}
+_OWN_FLAGS = {"kv_dtype": "--kv-dtype", "kv_cache_tokens": "--kv-cache-tokens", "step_times": "--latency"}
 
 
 def add_model(parser: ArgumentParser, *, default: str | None = None) -> None:
@@ -50,6 +50,14 @@ def add_engine(parser: ArgumentParser, *, several: bool = False) -> None:
         type=values.count,
         metavar="N",
         help="KV capacity of one replica in tokens, as the engine logged it, instead of the computed one",
+    )
+    group.add_argument(
+        "--latency",
+        dest="step_times",
+        choices=STEP_TIMES,
+        metavar="SOURCE",
+        help="step times from measured layers or operators (table), data sheets (analytical), or measured layers "
+        "where there are any and data sheets elsewhere (auto, the default)",
     )
     group.add_argument(
         "--set",

@@ -22,7 +22,7 @@ LEVELS = (
     ("deployment", "prediction"),
     ("sim", "engine"),
     ("claims", "plan", "accuracy", "testing"),
-    ("cli",),
+    ("cli", "__main__"),
 )
 HEIGHT = {name: height for height, names in enumerate(LEVELS) for name in names}
 APART = ({"sim", "engine"},)  # neighbours that never import each other

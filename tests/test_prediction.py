@@ -27,7 +27,7 @@ def test_parts_sum_to_the_whole_and_more_work_takes_no_less_time(
     deployment: Deployment, batch: int, context: int, prompt: int
 ) -> None:
     found = predict(deployment, batch=batch, context=context, prompt=prompt)
-    for step in (found.decode, found.prefill):
+    for step in (found.decode.time, found.prefill.time):
         assert math.isclose(sum(getattr(step, part) for part in PARTS), step.seconds, rel_tol=1e-9)
     assert found.tpot > 0.0
     longer = predict(deployment, batch=batch, context=context + 1, prompt=prompt + 1)
@@ -36,7 +36,7 @@ def test_parts_sum_to_the_whole_and_more_work_takes_no_less_time(
     assert longer.room <= found.room
     assert found.output_tokens_per_second == pytest.approx(batch / found.tpot)
     steps = -(-prompt // deployment.limits.max_num_batched_tokens)
-    assert found.prefill_steps == steps
+    assert found.prefill.steps == steps
 
 
 @pytest.mark.parametrize("deployment", [H100, SYNCHRONOUS])

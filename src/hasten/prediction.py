@@ -14,51 +14,65 @@ PARTS = ("weights", "kv", "compute", "communication", "launches", "host")
 """The parts of a StepTime, in the order in which they are shown."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """One decode step and one lone prompt on one data-parallel rank of a replica. Seconds, tokens, bytes.
+@dataclass(frozen=True)
+class DecodeStep:
+    """One step in which `batch` sequences with `context` tokens in KV each get one token more."""
 
-    `decode` is the step of `batch` sequences with `context` tokens in KV each; `prefill` the sum of the
-    `prefill_steps` steps that compute a prompt of `prompt` tokens on an otherwise idle server, nothing cached.
-    """
-
-    deployment: Deployment
     batch: int
     context: int
+    time: StepTime
+
+
+@dataclass(frozen=True)
+class LonePrefill:
+    """The `steps` steps, `time` in all, that compute a prompt of `prompt` tokens on an idle server, nothing cached."""
+
     prompt: int
-    decode: StepTime
-    prefill: StepTime
-    prefill_steps: int
-    kv: KVCapacity
+    steps: int
+    time: StepTime
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One decode step and one lone prompt on one data-parallel rank of a replica. Seconds, tokens, bytes."""
+
+    deployment: Deployment
+    decode: DecodeStep
+    prefill: LonePrefill
+
+    @property
+    def kv(self) -> KVCapacity:
+        """Room for KV on one rank, with its formula."""
+        return self.deployment.kv
 
     @property
     def tpot(self) -> float:
         """Seconds per output token of every sequence of the batch."""
-        return self.decode.seconds
+        return self.decode.time.seconds
 
     @property
     def ttft(self) -> float:
         """Seconds from arrival to first token of the lone prompt: its prefill and the engine's front end."""
         profile = self.deployment.profile
-        front = profile.front_end_seconds + profile.front_end_seconds_per_prompt_token * self.prompt
-        return self.prefill.seconds + front
+        front = profile.front_end_seconds + profile.front_end_seconds_per_prompt_token * self.prefill.prompt
+        return self.prefill.time.seconds + front
 
     @property
     def output_tokens_per_second(self) -> float:
         """Tokens per second of all replicas while every rank decodes such a batch and nothing else."""
         ranks = self.deployment.replicas * self.deployment.parallelism.dp
-        return ranks * self.batch / self.decode.seconds
+        return ranks * self.decode.batch / self.tpot
 
     @property
     def prompt_tokens_per_second(self) -> float:
         """Prompt tokens per second of all replicas while every rank computes such prompts and nothing else."""
         ranks = self.deployment.replicas * self.deployment.parallelism.dp
-        return ranks * self.prompt / self.prefill.seconds
+        return ranks * self.prefill.prompt / self.prefill.time.seconds
 
     @property
     def room(self) -> int:
         """Sequences of `context` tokens that one rank's KV cache holds, each about to get one token more."""
-        return self.kv.usable_blocks // -(-(self.context + 1) // self.kv.block_size)
+        return self.kv.usable_blocks // -(-(self.decode.context + 1) // self.kv.block_size)
 
     @property
     def weight_bytes_per_device(self) -> float:
@@ -69,15 +83,13 @@ class Prediction:
     @property
     def notes(self) -> tuple[str, ...]:
         """What stands in the way of running the step as asked."""
-        limit = self.deployment.limits.max_num_seqs
+        limit, batch, context = self.deployment.limits.max_num_seqs, self.decode.batch, self.decode.context
         found = []
-        if self.batch > limit:
+        if batch > limit:
+            found.append(f"the engine runs at most max_num_seqs = {limit:,} sequences at once, not {batch:,}")
+        if batch > self.room:
             found.append(
-                f"the engine runs at most max_num_seqs = {limit:,} sequences at once, not {self.batch:,}"
-            )
-        if self.batch > self.room:
-            found.append(
-                f"the KV cache holds {self.room:,} sequences of {self.context:,} tokens, not {self.batch:,}: "
+                f"the KV cache holds {self.room:,} sequences of {context:,} tokens, not {batch:,}: "
                 "the others would wait"
             )
         return tuple(found)
@@ -89,21 +101,21 @@ class Prediction:
             "model": deployment.model.name,
             "deployment": deployment.label,
             "engine": deployment.profile.name,
-            "origin": self.decode.origin,
-            "step_time_relative_error": self.decode.error,
             "decode": {
-                "batch": self.batch,
-                "context_tokens": self.context,
+                "batch": self.decode.batch,
+                "context_tokens": self.decode.context,
                 "tpot_ms": self.tpot * 1e3,
-                **_parts_ms(self.decode),
+                **_parts_ms(self.decode.time),
+                **_provenance(self.decode.time),
                 "output_tokens_per_s_per_user": 1.0 / self.tpot,
                 "output_tokens_per_s": self.output_tokens_per_second,
             },
             "prefill": {
-                "prompt_tokens": self.prompt,
-                "steps": self.prefill_steps,
+                "prompt_tokens": self.prefill.prompt,
+                "steps": self.prefill.steps,
                 "ttft_ms": self.ttft * 1e3,
-                **_parts_ms(self.prefill),
+                **_parts_ms(self.prefill.time),
+                **_provenance(self.prefill.time),
                 "prompt_tokens_per_s": self.prompt_tokens_per_second,
             },
             "memory": {
@@ -139,19 +151,15 @@ def predict(deployment: Deployment, *, batch: int = 1, context: int = 1024, prom
             raise InputError(f"{name} is {value:,}: give 1 to {limit}")
     sizes, latency = deployment.parallelism, deployment.latency
     chunks = list(_chunks(deployment, prompt))
+    _ = deployment.kv  # raises when the model does not fit
+    decode = latency.step_time(
+        decodes=batch,
+        decode_context=batch * context,
+        group_tokens=batch * sizes.dp if sizes.is_lockstep else None,
+    )
+    prefill = _total([latency.step_time([chunk]) for chunk in chunks])
     return Prediction(
-        deployment=deployment,
-        batch=batch,
-        context=context,
-        prompt=prompt,
-        decode=latency.step_time(
-            decodes=batch,
-            decode_context=batch * context,
-            group_tokens=batch * sizes.dp if sizes.is_lockstep else None,
-        ),
-        prefill=_total([latency.step_time([chunk]) for chunk in chunks]),
-        prefill_steps=len(chunks),
-        kv=deployment.kv,
+        deployment, DecodeStep(batch, context, decode), LonePrefill(prompt, len(chunks), prefill)
     )
 
 
@@ -165,10 +173,15 @@ def _chunks(deployment: Deployment, prompt: int) -> list[tuple[int, int]]:
 
 
 def _total(steps: list[StepTime]) -> StepTime:
-    """The sum of several steps, part by part."""
+    """The sum of several steps, part by part; the least sure of them says where it comes from."""
     sums = {part: sum(getattr(step, part) for step in steps) for part in PARTS}
-    return StepTime(**sums, origin=steps[0].origin, error=steps[0].error)
+    doubtful = max(steps, key=lambda step: step.error)
+    return StepTime(**sums, origin=doubtful.origin, error=doubtful.error)
 
 
 def _parts_ms(step: StepTime) -> dict[str, float]:
     return {f"{part}_ms": getattr(step, part) * 1e3 for part in PARTS}
+
+
+def _provenance(step: StepTime) -> dict[str, Any]:
+    return {"origin": step.origin, "relative_error": step.error}

@@ -1,4 +1,4 @@
-"""The demo's promise: it ends with a plan for an 8B and one for a 70B model, on the shipped trace, among four devices."""
+"""The demo ends with a plan for an 8B and one for a 70B model, on the shipped trace, among four devices."""
 
 import importlib
 import shlex

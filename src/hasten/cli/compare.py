@@ -148,19 +148,19 @@ def _compared(point: Point) -> Comparison | None:
 class Row:
     """The figures of one side at one point: latencies in seconds, the rest as named."""
 
-    at: str | None
     label: str
-    ttft_p50: float
-    e2e_p99: float
     ttft_p99: Figure
     tpot_p99: Figure
-    attainment: Figure | None
-    output_throughput: float  # tok/s
-    requests: int
-    not_served: int
-    cost: float  # dollars per million output tokens
-    label_of_deployment: str
-    seeds: int  # runs that differ; 1 when nothing is random
+    at: str | None = None
+    ttft_p50: float = math.nan
+    e2e_p99: float = math.nan
+    attainment: Figure | None = None
+    output_throughput: float = math.nan  # tok/s
+    cost: float = math.nan  # dollars per million output tokens
+    requests: int = 0
+    not_served: int = 0
+    deployment: str = ""
+    seeds: int = 1  # runs that differ; 1 when nothing is random
 
 
 def _row(at: str | None, label: str, reports: list[Report]) -> Row:
@@ -181,7 +181,7 @@ def _row(at: str | None, label: str, reports: list[Report]) -> Row:
         requests=sum(len(report.records) for report in reports),
         not_served=sum(int((~report.records.is_ok).sum()) for report in reports),
         cost=mean(lambda report: report.cost_per_million_output_tokens),
-        label_of_deployment=reports[0].label,
+        deployment=reports[0].label,
         seeds=len(reports),
     )
 
@@ -271,7 +271,7 @@ def _result(
 
 def _figures(row: Row, key: str | None) -> dict[str, Any]:
     found: dict[str, Any] = {} if key is None else {key: _number(row.at)}
-    found |= {"side": row.label, "deployment": row.label_of_deployment}
+    found |= {"side": row.label, "deployment": row.deployment}
     found |= {"ttft_p50_ms": row.ttft_p50 * 1e3, "e2e_p99_ms": row.e2e_p99 * 1e3}
     for name in ("ttft_p99", "tpot_p99"):
         figure = getattr(row, name)

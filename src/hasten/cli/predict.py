@@ -65,35 +65,46 @@ def run(args: Namespace) -> int:
 
 def render(found: Prediction) -> str:
     """The prediction as text."""
-    made, step = found.deployment, found.decode
+    made, decode, prefill = found.deployment, found.decode, found.prefill
     price = "" if made.price_per_hour is None else f", {made.price_per_hour:,.2f} $/h"
     rank = " per data-parallel rank" if made.parallelism.dp > 1 else ""
-    sequences = f"{found.batch:,} sequence{'s' if found.batch > 1 else ''}{rank} of {found.context:,} tokens"
-    steps = f" in {found.prefill_steps} steps" if found.prefill_steps > 1 else ""
+    sequences = (
+        f"{decode.batch:,} sequence{'s' if decode.batch > 1 else ''}{rank} of {decode.context:,} tokens"
+    )
+    steps = f" in {prefill.steps} steps" if prefill.steps > 1 else ""
     lines = [
         f"{made.model.name} on {made.label}, {made.profile.name}{price}",
         "",
         f"Decode step: {sequences}",
         *_breakdown(
-            step,
+            decode.time,
             f"= {1 / found.tpot:,.1f} tok/s per user, {found.output_tokens_per_second:,.0f} tok/s in all",
         ),
         "",
-        f"Prefill: one prompt of {found.prompt:,} tokens alone{steps}",
-        *_breakdown(found.prefill, f"= {found.prompt_tokens_per_second:,.0f} prompt tok/s in all"),
+        f"Prefill: one prompt of {prefill.prompt:,} tokens alone{steps}",
+        *_breakdown(prefill.time, f"= {found.prompt_tokens_per_second:,.0f} prompt tok/s in all"),
     ]
-    if found.ttft > found.prefill.seconds:
+    if found.ttft > prefill.time.seconds:
         lines.append(f"  {'TTFT with the front end':<26}{found.ttft * 1e3:>10.3f} ms")
     lines += [
         "",
         found.kv.formula,
-        f"  room for {found.room:,} sequences of {found.context:,} tokens{rank}",
+        f"  room for {found.room:,} sequences of {decode.context:,} tokens{rank}",
         *(f"Note: {note}" for note in found.notes),
         "",
-        f"Origin: {step.origin}. Error: about {step.error:.0%} of a step time; KV capacity {found.kv.origin}"
-        + (f", about {found.kv.error:.0%}" if found.kv.error else ""),
+        *_provenance(found),
     ]
     return "\n".join(lines)
+
+
+def _provenance(found: Prediction) -> list[str]:
+    """Where every number comes from and how far it may be off; once where decode and prefill agree."""
+    decode, prefill = found.decode.time, found.prefill.time
+    capacity = f"KV capacity {found.kv.origin}" + (f", about {found.kv.error:.0%}" if found.kv.error else "")
+    if (decode.origin, decode.error) == (prefill.origin, prefill.error):
+        return [f"Origin: {decode.origin}. Error: about {decode.error:.0%} of a step time; {capacity}"]
+    steps = [f"{step.origin}, about {step.error:.0%} of a step time" for step in (decode, prefill)]
+    return [f"Origin and error: decode {steps[0]}; prefill {steps[1]}; {capacity}"]
 
 
 def _breakdown(step: StepTime, result: str) -> list[str]:

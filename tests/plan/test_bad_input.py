@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from tests.plan.build import LOOSE, planned, work
+from tests.plan.build import LOOSE, planned
 
 from hasten.cli import main
 from hasten.core.request import SLO
@@ -61,7 +61,7 @@ def test_limits_must_be_times_above_0(limits):
 
 
 def test_one_request_has_no_rate():
-    alone = Workload(arrival=np.zeros(1), prompt_tokens=np.ones(1), output_tokens=np.ones(1))
+    alone = Workload(arrival=np.zeros(1), prompt_tokens=np.ones(1, int), output_tokens=np.ones(1, int))
     with pytest.raises(InputError, match="no rate"):
         plan("llama-3.1-8b", alone, LOOSE, jobs=1)
 
@@ -129,9 +129,3 @@ def test_status_2_and_one_line_for_bad_input(text, message, capsys):
     assert (status, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
-
-
-def test_nothing_is_planned_for_an_unstated_traffic():
-    with pytest.raises(TypeError):
-        plan("llama-3.1-8b", slo=LOOSE)
-    assert len(work()) == 300

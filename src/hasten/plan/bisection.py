@@ -18,7 +18,7 @@ COARSE = 0.15
 """The same where a rate is given and either end asks for the same number of replicas."""
 
 _DEEPEST = 64.0
-_WIDEST = 8.0
+_FIRST = 0.4
 _LEAST_PART = 400
 """A run is cut short after a quarter of at least this many requests, if they settle it."""
 
@@ -51,19 +51,24 @@ def find_capacity(
     stream: Workload,
     *,
     ceiling: float,
+    start: float | None = None,
     wanted: float | None = None,
-    tolerance: float = TOLERANCE,
-    start: float = 0.4,
 ) -> CapacityEstimate:
-    """Bisect the rate of `stream` from `start` times `ceiling` (requests/s) on, until its ends are `tolerance` apart.
+    """Bisect the rate of `stream` below `ceiling` (requests/s), until its ends are TOLERANCE apart.
 
-    With a `wanted` rate it stops earlier, at COARSE, once it is clear how many such deployments carry that rate.
+    A short stream may hold above what can go on for ever: that is why no rate above the ceiling is tried. `start` is
+    a guess at the result. With a `wanted` rate the search stops earlier, at COARSE, once it is clear how many such
+    deployments carry that rate.
     """
     low, high = 0.0, math.inf
     holding: Outcome | None = None
     failing: Outcome | None = None
-    # A rate at which the last of several replicas is neither idle nor missing settles their number soonest.
-    rate = start * ceiling if wanted is None else wanted / math.ceil(wanted / (start * ceiling))
+    rate = _FIRST * ceiling
+    if start is not None:
+        rate = min(start, ceiling)
+    elif wanted is not None:
+        # A rate at which the last of several replicas is neither idle nor missing settles their number soonest.
+        rate = wanted / math.ceil(wanted / rate)
     runs = 0
     while True:
         outcome = verdict(setting, deployment, stream, rate, may_stop=low == 0.0)
@@ -72,19 +77,17 @@ def find_capacity(
             low, holding = rate, outcome
         else:
             high, failing = rate, outcome
-        if high < ceiling / _DEEPEST or low > ceiling * _WIDEST:
+        if low >= ceiling or high < ceiling / _DEEPEST or (low > 0.0 and high <= low * (1 + TOLERANCE)):
             break
-        if low > 0.0 and high <= low * (1 + tolerance):
+        if wanted is not None and low > 0.0 and _is_settled(wanted, low, high):
             break
-        if (
-            wanted is not None
-            and low > 0.0
-            and high <= low * (1 + COARSE)
-            and _same_number(wanted, low, high)
-        ):
-            break
-        rate = _next_rate(holding, failing)
+        rate = min(_next_rate(holding, failing), ceiling)
     return CapacityEstimate(low, high, holding, failing, runs)
+
+
+def _is_settled(wanted: float, low: float, high: float) -> bool:
+    """Whether deployments with a capacity anywhere between close `low` and `high` carry `wanted` in the same number."""
+    return high <= low * (1 + COARSE) and math.ceil(wanted / low) == math.floor(wanted / high) + 1
 
 
 def _next_rate(holding: Outcome | None, failing: Outcome | None) -> float:
@@ -103,11 +106,6 @@ def _crossing(holding: Outcome, failing: Outcome) -> float:
     """Share of the way from one run to the other, in log rate, at which the log strain passes 0."""
     below, above = math.log(max(holding.strain, 1e-3)), math.log(min(failing.strain, 1e3))
     return -below / (above - below) if above > below else 0.5
-
-
-def _same_number(wanted: float, low: float, high: float) -> bool:
-    """Whether deployments with a capacity anywhere between `low` and `high` carry `wanted` in the same number."""
-    return math.ceil(wanted / low) == math.floor(wanted / high) + 1
 
 
 def verdict(

@@ -121,7 +121,7 @@ def capacity(
     with Pool(setting, default_jobs() if jobs is None else jobs) as pool:
         ceiling = pool.result((bound, (0,))).rate
         guess: CapacityEstimate = pool.result((capacity_on, (0, deployment.replicas, ceiling)))
-        return _interval(pool, 0, deployment.replicas, guess.likely or guess.fails)
+        return _interval(pool, 0, deployment.replicas, ceiling, guess.likely or guess.fails)
 
 
 # -- two questions --------------------------------------------------------------------------------------
@@ -135,7 +135,8 @@ def _by_cost(search: Search) -> Plan:
         miss = search.nearest_miss()
         return _plan_of(search, rows=search.rows(), nearest_miss=miss)
     worlds = _worlds(search, *best)
-    finer: Task = (refine, (*best, search.weighed[best[0]].capacity.fails))
+    shape, ceiling = best[0], search.bounds[best[0]].rate
+    finer: Task = (refine, (*best, ceiling, search.weighed[shape].capacity.likely))
     search.pool.expect(finer)
     search.verify_front()
     rows = search.rows()
@@ -198,7 +199,9 @@ def _by_capacity(search: Search) -> Plan:
     if not rows:
         return _plan_of(search, mode=CAPACITY, rate=math.nan, nearest_miss=search.nearest_miss())
     first = rows[0]
-    exact = _interval(pool, first.shape, first.deployment.replicas, first.capacity)
+    exact = _interval(
+        pool, first.shape, first.deployment.replicas, search.bounds[first.shape].rate, first.capacity
+    )
     rows[0] = replace(first, capacity=exact.rate, interval=exact)
     return _plan_of(search, mode=CAPACITY, rate=math.nan, rows=tuple(rows), best=rows[0])
 
@@ -215,12 +218,12 @@ def _capacity_row(
     )
 
 
-def _interval(pool: Pool, shape: int, replicas: int, guess: float) -> Capacity:
+def _interval(pool: Pool, shape: int, replicas: int, ceiling: float, guess: float) -> Capacity:
     """The capacity on the whole workload near a guess, and its interval."""
-    whole: Task = (whole_capacity, (shape, replicas, guess))
+    whole: Task = (whole_capacity, (shape, replicas, ceiling, guess))
     parts: list[Task] = []
     if not belongs_together(pool.setting.work):
-        parts = [(resampled_capacity, (shape, replicas, guess, part)) for part in range(RESAMPLES)]
+        parts = [(resampled_capacity, (shape, replicas, ceiling, guess, part)) for part in range(RESAMPLES)]
     for task in (whole, *parts):
         pool.expect(task)
     return with_interval(pool.result(whole), [pool.result(task) for task in parts])
@@ -261,14 +264,19 @@ def _planned_work(work: Workload, rate: float | str | None) -> Workload:
 
 
 def _policies(policies: Mapping[str, object] | None) -> dict[str, object]:
-    """The policies by role, each loaded once so that mistakes show before the work starts."""
-    given = dict(policies or {})
+    """The policies by role, each looked up once; every simulation gets copies of its own."""
+    given = {
+        "schedule": "fcfs",
+        "route": "round_robin",
+        "cache": "lru",
+        "admit": "always",
+        **(policies or {}),
+    }
     known = ("schedule", "route", "cache", "admit", "length")
-    for role, policy in given.items():
+    for role in given:
         if role not in known:
             raise InputError(f"policy role {role!r} is unknown: use one of {', '.join(known)}")
-        load_policy(role, policy)
-    return given
+    return {role: load_policy(role, policy) for role, policy in given.items() if policy is not None}
 
 
 def _check_numbers(max_devices: int | None, pessimism: float) -> None:

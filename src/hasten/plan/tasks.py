@@ -44,11 +44,10 @@ def weigh(setting: Setting, shape: int, ceiling: float) -> Weighed:
     return Weighed(capacity, replicas, estimate)
 
 
-def refine(setting: Setting, shape: int, replicas: int, ceiling: float) -> CapacityEstimate:
-    """Capacity of one of `replicas` replicas, bisected to the end."""
-    return find_capacity(
-        setting, setting.shapes[shape], replica_stream(setting.work, replicas), ceiling=ceiling
-    )
+def refine(setting: Setting, shape: int, replicas: int, ceiling: float, guess: float) -> CapacityEstimate:
+    """Capacity of one of `replicas` replicas, bisected to the end from a guess on."""
+    stream = replica_stream(setting.work, replicas)
+    return find_capacity(setting, setting.shapes[shape], stream, ceiling=ceiling, start=guess)
 
 
 def verify(setting: Setting, shape: int, replicas: int) -> Outcome:
@@ -71,16 +70,18 @@ def capacity_on(setting: Setting, shape: int, replicas: int, ceiling: float) -> 
     return find_capacity(setting, deployment, replica_stream(setting.work, 1), ceiling=ceiling * replicas)
 
 
-def whole_capacity(setting: Setting, shape: int, replicas: int, guess: float) -> CapacityEstimate:
+def whole_capacity(
+    setting: Setting, shape: int, replicas: int, ceiling: float, guess: float
+) -> CapacityEstimate:
     """The same on the whole workload, starting from a guess at the result."""
     deployment = setting.shapes[shape].with_replicas(replicas)
-    return find_capacity(setting, deployment, setting.work, ceiling=guess, start=1.0)
+    return find_capacity(setting, deployment, setting.work, ceiling=ceiling * replicas, start=guess)
 
 
 def resampled_capacity(
-    setting: Setting, shape: int, replicas: int, guess: float, part: int
+    setting: Setting, shape: int, replicas: int, ceiling: float, guess: float, part: int
 ) -> CapacityEstimate:
     """The same on resample number `part` of the sample."""
     deployment = setting.shapes[shape].with_replicas(replicas)
     work = resampled(replica_stream(setting.work, 1), part, setting.seed)
-    return find_capacity(setting, deployment, work, ceiling=guess, start=1.0)
+    return find_capacity(setting, deployment, work, ceiling=ceiling * replicas, start=guess)

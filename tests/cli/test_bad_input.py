@@ -251,6 +251,7 @@ FLAGS: dict[str, tuple[list[str], list[str]]] = {
     "sweep of no numbers": ([*COMPARE, "--sweep", "rate=few..many"], ["few..many"]),
     "sweep and rate": ([*COMPARE, "--sweep", "rate=2..20", "--rate", "3"], ["--rate", "--sweep"]),
     "no seeds": ([*COMPARE, "--schedule", "fcfs,edf", "--seeds", "0"], ["--seeds", "'0'"]),
+    "unknown source of step times": ([*PREDICT, "--latency", "guess"], ["--latency", "guess", "table"]),
     "catalogue word": (["models", "llama-3.1-8b"], ["llama-3.1-8b", "show llama-3.1-8b"]),
     "catalogue without a name": (["devices", "show"], ["name"]),
     "unknown method": (["methods", "show", "fcsf"], ["fcsf", "fcfs"]),

@@ -15,7 +15,12 @@ from hasten.cli import command_names, help_of, main, parser_of
 
 COMMANDS = command_names()
 HASTEN = [sys.executable, "-m", "hasten"]
-SLOW_EXAMPLES = {"plan", "accuracy", "serve"}  # run by the tests of their packages, and by the documentation
+SLOW_EXAMPLES = {
+    "plan",
+    "accuracy",
+    "serve",
+    "bench",
+}  # run by the tests of their packages, and by the documentation
 
 
 def seconds(code: str, *, runs: int = 2) -> float:

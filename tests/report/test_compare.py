@@ -161,3 +161,19 @@ def nothing_served() -> Report:
 def test_what_cannot_be_compared_is_refused(sides: dict, baseline: str | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
         compare(sides, baseline=baseline)
+
+
+def test_a_trace_replayed_by_several_seeds_is_evidence_once() -> None:
+    records = queue(900, rate=0.8, service=1.0, seed=4)
+    noise = np.random.default_rng(0).exponential(0.5, records.arrival.size)
+    columns = records.columns()
+    later = Records(**(columns | {name: columns[name] + noise for name in ("first_token", "finish")}))
+    base, slow = report(records), report(later)
+
+    def width(copies: int) -> float:
+        change = (
+            compare({"base": [base] * copies, "slow": [slow] * copies}).find("slow", "ttft_mean").interval
+        )
+        return change.high - change.low
+
+    assert width(5) == pytest.approx(width(1), rel=0.25)

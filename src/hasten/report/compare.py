@@ -100,8 +100,9 @@ def compare(
     """Compare runs of one workload: label -> report, or label -> one report per seed, in the same order.
 
     Requests are paired by id and, over seeds, by position (common random numbers). Intervals resample seeds, where
-    there are several, and within each blocks of consecutive requests, the same ones for every side. Latencies are
-    those of the requests that every side served; attainment counts all of them.
+    there are several, and within each blocks of consecutive requests, the same ones for every side (and for every
+    seed, where all seeds replay one trace: its requests are evidence once). Latencies are those of the requests that
+    every side served; attainment counts all of them.
     Raises InputError for fewer than two sides, an unknown baseline, unequal numbers of seeds, unequal service
     levels or no request in common.
     """
@@ -170,6 +171,7 @@ class _Pair:
         by_arrival = np.argsort(reports[first].records.arrival[rows[first]], kind="stable")
         aligned = {label: report.records.select(rows[label][by_arrival]) for label, report in reports.items()}
         served = np.logical_and.reduce([records.is_ok for records in aligned.values()])
+        self.arrival: Floats = aligned[first].arrival
         self.size = int(served.size)
         self.num_served = int(np.count_nonzero(served))
         if not self.num_served:
@@ -226,10 +228,14 @@ def _resample(
 ) -> list[dict[str, dict[str, float]]]:
     """Figures of every side under resampled seeds and requests, the same draw for every side."""
     rng = np.random.default_rng(seed)
+    is_one_trace = all(np.array_equal(pair.arrival, pairs[0].arrival) for pair in pairs)
     samples = []
     for _ in range(resamples):
         drawn = [pairs[i] for i in (rng.integers(0, len(pairs), len(pairs)) if len(pairs) > 1 else [0])]
-        draws = [(pair, bootstrap.draw_blocks(pair.size, rng)) for pair in drawn]
+        shared = bootstrap.draw_blocks(pairs[0].size, rng) if is_one_trace else None
+        draws = [
+            (pair, bootstrap.draw_blocks(pair.size, rng) if shared is None else shared) for pair in drawn
+        ]
         samples.append({label: _figures(draws, label) for label in labels})
     return samples
 

@@ -60,6 +60,11 @@ class Summary:
         )
 
     @property
+    def p50(self) -> float:
+        """The median in seconds."""
+        return self.median
+
+    @property
     def p90(self) -> float:
         """90th percentile in seconds."""
         return self.percentile(90)

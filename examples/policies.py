@@ -27,6 +27,7 @@ work = hs.Workload.from_trace("azure-conv", rate=2.5, limit=1500)
 for policy in ("fcfs", "prefill_first", ShortPromptFirst()):
     report = hs.simulate(placed, work, schedule=policy)
     name = policy if isinstance(policy, str) else type(policy).__name__
+    first, later = report.ttft, report.tpot
     print(
-        f"{name:18s} TTFT p50 {report.ttft.p50:6.2f} s  p99 {report.ttft.p99:6.2f} s  TPOT p99 {report.tpot.p99 * 1e3:5.1f} ms"
+        f"{name:18s} TTFT p50 {first.p50:6.2f} s  p99 {first.p99:6.2f} s  TPOT p99 {later.p99 * 1e3:5.1f} ms"
     )

@@ -66,6 +66,11 @@ def card_of(cls: type, role: str) -> PolicyCard:
     )
 
 
+def needs_of(cls: type) -> str:
+    """What a policy's class says that it needs; empty when it says nothing."""
+    return _sections(inspect.cleandoc(cls.__dict__.get("__doc__") or ""))["Needs"]
+
+
 def _sections(text: str) -> dict[str, str]:
     """The first paragraph under "", and what follows "Paper:", "Differs:" and "Needs:", each on one line."""
     found = dict.fromkeys(("", *_SECTIONS), "")

@@ -68,11 +68,11 @@ def random_case(role: str, number: int, seed: int) -> Case:
     """Case `number` of `seed` for policies of `role`. Case 0 is an overload on a tiny KV pool."""
     rng = random.Random(f"{seed}/{number}")
     overload = number == 0
-    block_size = rng.choice((4, 16))
+    block_size = rng.choice((4, 4, 16))
     count = 24 if overload else rng.randint(1, 24)
     shares = role in ("cache", "route") or rng.random() < 0.5
     calls = _calls(
-        rng, count, rng.choice((0.0002, 0.002, 0.02)) if not overload else 1e-6, shares * block_size
+        rng, count, rng.choice((0.0002, 0.002, 0.01)) if not overload else 1e-6, shares * block_size
     )
     need = max(call.prompt + min(call.output, call.cap) for call in calls) // block_size + 2
     limits = _limits(rng, block_size, need, prefix_caching=shares)
@@ -100,9 +100,9 @@ def random_case(role: str, number: int, seed: int) -> Case:
 def _limits(rng: random.Random, block_size: int, need: int, *, prefix_caching: bool) -> Limits:
     """Limits of an engine whose pool holds a few of the largest requests, which need `need` blocks each."""
     return Limits(
-        num_blocks=int(need * rng.choice((1, 1.3, 2, 4, 20))),
+        num_blocks=int(need * rng.choice((1.1, 1.4, 1.8, 2.5, 20))),
         block_size=block_size,
-        max_num_seqs=rng.choice((2, 3, 8, 32)),
+        max_num_seqs=rng.choice((2, 5, 8, 32)),
         max_num_batched_tokens=rng.choice((32, 64, 200, 2048)),
         max_model_len=rng.choice((131072, 131072, 131072, 150)),
         prefix_caching=prefix_caching or rng.random() < 0.5,
@@ -111,15 +111,14 @@ def _limits(rng: random.Random, block_size: int, need: int, *, prefix_caching: b
         long_prefill_token_threshold=rng.choice((0, 0, 24)),
         reserve_full_sequence=rng.random() < 0.7,
         watermark_blocks=rng.choice((0, 0, 1)),
-        admission=rng.choice(("fits_now", "fits_now", "expected_output", "max_output")),
+        admission=rng.choice(("fits_now", "fits_now", "fits_now", "expected_output", "max_output")),
         preemption=rng.choice(("newest", "newest", "fewest_generated")),
     )
 
 
 def _calls(rng: random.Random, count: int, gap: float, block_size: int) -> list[Call]:
     """`count` calls, on average `gap` seconds apart; with a block size their prompts share prefixes."""
-    longest_prompt = rng.choice((12, 80, 300))
-    longest_output = rng.choice((2, 15, 60))
+    longest_prompt, longest_output = rng.choice(((12, 3), (16, 60), (40, 60), (80, 40), (250, 20)))
     block_tokens = block_size * rng.choice((1, 1, 4)) if rng.random() < 0.8 else block_size // 4
     tight = rng.random() < 0.3
     names: dict[tuple[int, ...], int] = {}
@@ -153,9 +152,9 @@ def _blocks(
     """Chained prefix ids of a prompt that branches off a common tree somewhere; a partial last block is unique."""
     node: tuple[int, ...] = ()
     ids: list[int] = []
-    fresh = rng.random() < 0.2
+    fresh = rng.random() < 0.15
     for number in range(-(-prompt // block_tokens)):
-        fresh = fresh or rng.random() < 0.2
+        fresh = fresh or rng.random() < 0.1
         branch = (
             rng.randint(2, 1 << 40) if fresh or (number + 1) * block_tokens > prompt else rng.randint(0, 1)
         )

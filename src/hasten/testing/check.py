@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hasten.policies import card_of, load_policy, role_of
+from hasten.policies import load_policy, role_of
 from hasten.testing import laws
 from hasten.testing.broken import LawBroken
 from hasten.testing.cases import random_case
-from hasten.testing.laws import ORACLE, Trial
+from hasten.testing.laws import Trial
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,10 @@ def check_policy(
     role = role_of(policy) if role is None else role
     made = load_policy(role, str(policy) if isinstance(policy, Path) else policy)
     frozen = _frozen(made)
-    sees_truth = ORACLE in card_of(type(made), role).needs
     for number in range(cases):
         case = random_case(role, number, seed)
         try:
-            trial = Trial(case, role, frozen, sees_truth=sees_truth)
+            trial = Trial(case, role, frozen)
             for function in _FUNCTIONS:
                 function(trial)
         except LawBroken as broken:

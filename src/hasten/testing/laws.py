@@ -13,7 +13,8 @@ from typing import Any
 
 from hasten.core.request import REJECTED as TURNED_AWAY
 from hasten.errors import InputError
-from hasten.policies import load_policy, policy_card
+from hasten.policies import load_policy
+from hasten.policies.card import needs_of
 from hasten.sim.recorder import OK
 from hasten.testing.broken import LawBroken
 from hasten.testing.cases import Case, new_name
@@ -35,21 +36,22 @@ ORACLE = "true output length"
 class Trial:
     """One case, and the runs of it that the laws ask for. `frozen` is the pickled policy under test."""
 
-    def __init__(self, case: Case, role: str, frozen: bytes, *, sees_truth: bool = False) -> None:
+    def __init__(self, case: Case, role: str, frozen: bytes) -> None:
         self.case = case
         self.role = role
-        self._frozen = frozen
-        predictor = case.companions["length"]
-        self.sees_truth = sees_truth or (
-            role != "length" and ORACLE in policy_card("length", predictor.partition(":")[0]).needs
-        )
-        self.may_starve = bool(getattr(self.make(role), "may_starve", False))
+        self._frozen = {
+            other: pickle.dumps(load_policy(other, spec))
+            for other, spec in case.companions.items()
+            if other != role
+        }
+        self._frozen[role] = frozen
+        policies = [self.make(role) for role in self._frozen]
+        self.sees_truth = any(ORACLE in needs_of(type(policy)) for policy in policies)
+        self.may_starve = any(bool(getattr(policy, "may_starve", False)) for policy in policies)
 
     def make(self, role: str) -> Any:
         """A fresh policy of `role`: the one under test, or its companion."""
-        return (
-            pickle.loads(self._frozen) if role == self.role else load_policy(role, self.case.companions[role])
-        )
+        return pickle.loads(self._frozen[role])
 
     def run(self, case: Case, *, stepping: bool = False, watched: bool = False) -> Outcome:
         """Play `case`; whatever the policy raises breaks a law."""

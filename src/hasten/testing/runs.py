@@ -137,7 +137,7 @@ class _Auditor:
         self.held: dict[int, float] = {}
         self._thorough = thorough
         self._turns = 0
-        self._most = 1000 + 50 * sum(call.prompt + min(call.output, call.cap) + 10 for call in case.calls)
+        self._most = 1000 + 20 * sum(call.prompt + min(call.output, call.cap) + 10 for call in case.calls)
         self._before: dict[int, float] = {}
         self._seen: dict[int, list[Batch]] = {}
 

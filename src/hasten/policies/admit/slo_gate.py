@@ -15,7 +15,7 @@ class SloGate(AdmitPolicy):
 
     Paper: "Serving DNNs like Clockwork: Performance Predictability from the Bottom Up", OSDI 2020, arXiv:2006.02464.
     Differs: one test at the door instead of a plan of every action; the estimate counts queued prompt tokens in full
-        steps and the step under way, not the wait for KV blocks or slots.
+        steps and one decode step, not the rest of a prefill step under way, nor the wait for KV blocks or slots.
     Needs: TTFT limits (an SLO) on requests and a latency model; who has no limit enters.
     """
 

@@ -8,7 +8,7 @@ LOOSE = SLO(ttft=1.0, tpot=0.05)
 DEVICES = ("l40s", "h100-sxm")
 
 
-def work(rate: float = 12.0, num: int = 300, seed: int = 1) -> Workload:
+def work(rate: float = 12.0, num: int = 240, seed: int = 1) -> Workload:
     """Poisson arrivals of short chats."""
     return parse_workload(
         f"poisson:rate={rate},prompt=lognormal:400:0.5:2000,output=uniform:2:80,n={num}", seed=seed

@@ -21,7 +21,7 @@ ONE_BY_ONE = Deployment.of(
 )
 
 
-def single_steps(num: int = 600):
+def single_steps(num: int = 300):
     """Equal prompts at equal distances, answered by one token: a server that takes one step for each."""
     return parse_workload(f"constant:rate=5,prompt=512,output=1,n={num}")
 

@@ -17,7 +17,7 @@ from hasten.sim.run import simulate
 TIGHT = SLO(ttft=0.3, tpot=0.025)
 
 
-def cheapest_of_all(traffic, constraints, most=5):
+def cheapest_of_all(traffic, constraints, most=4):
     """The cheapest holding deployment by trying every one on the whole workload."""
     found = []
     for device, tp, replicas in itertools.product(DEVICES, (1, 2), range(1, most + 1)):
@@ -30,7 +30,7 @@ def cheapest_of_all(traffic, constraints, most=5):
 
 @pytest.mark.parametrize(
     ("rate", "slo", "attainment"),
-    [(12.0, LOOSE, None), (30.0, LOOSE, None), (30.0, TIGHT, 0.95), (45.0, TIGHT, None)],
+    [(30.0, LOOSE, None), (30.0, TIGHT, 0.95), (45.0, TIGHT, None)],
 )
 def test_the_best_is_the_one_that_trying_everything_finds(rate, slo, attainment):
     traffic = work(rate)
@@ -41,7 +41,7 @@ def test_the_best_is_the_one_that_trying_everything_finds(rate, slo, attainment)
 
 
 def test_looser_limits_never_cost_more():
-    limits = [(0.15, 0.015), (0.3, 0.025), (1.0, 0.05), (5.0, 0.2)]
+    limits = [(0.15, 0.015), (0.3, 0.025), (5.0, 0.2)]
     costs = [
         found.best.cost if (found := planned(SLO(ttft=ttft, tpot=tpot), work=work(40.0))) else math.inf
         for ttft, tpot in limits

@@ -200,6 +200,7 @@ class TableCost(StepCost):
     ) -> None:
         self.lines = lines
         self.first: list[Line] = [pieces[0] for pieces in lines]
+        self.limits: list[list[float]] = [[piece[2] for piece in pieces] for pieces in lines]
         self.dense = dense
         self.head = head
         self.rates = rates
@@ -214,7 +215,7 @@ class TableCost(StepCost):
         line = self.first[n]
         if context_sum < line[2]:
             return line
-        return piece_at(self.lines[n], context_sum)
+        return self.lines[n][bisect_right(self.limits[n], context_sum)]
 
     def attention(self, prefills: list[Chunk], n: int, context_sum: int) -> float:
         """Seconds of attention in a step with chunks and decodes, beyond the fixed time of its kernels."""

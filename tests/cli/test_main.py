@@ -97,24 +97,27 @@ def test_every_flag_has_a_help_text_and_a_kebab_case_name() -> None:
             )
 
 
-def test_help_is_quick_and_imports_neither_numpy_nor_a_command() -> None:
+def test_help_imports_neither_numpy_nor_a_command() -> None:
     code = (
         "import sys; from hasten.cli import main; main(['--help'])\n"
         "ours = sorted(name for name in sys.modules if name.startswith('hasten.'))\n"
         "assert ours == ['hasten.cli', 'hasten.errors'] and 'numpy' not in sys.modules, ours"
     )
-    assert seconds(code, runs=3) < 0.15
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 @pytest.mark.parametrize("command", ["models", "devices", "engines"])
 def test_catalogues_of_data_files_import_no_numpy(command: str) -> None:
     code = f"import sys; from hasten.cli import main; main(['{command}']); assert 'numpy' not in sys.modules"
-    assert seconds(code, runs=1) < 0.5
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def test_predict_is_quick() -> None:
     argv = shlex.split(importlib.import_module("hasten.cli.predict").EXAMPLE)[1:]
-    assert seconds(f"from hasten.cli import main; assert main({argv!r}) == 0") < 0.5
+    predicting = seconds(f"from hasten.cli import main; assert main({argv!r}) == 0")
+    assert predicting < max(
+        0.5, 20 * seconds("pass")
+    )  # or, on a slow machine, what its interpreter says 0.5 s is
 
 
 def test_only_the_chosen_command_is_imported() -> None:

@@ -17,6 +17,7 @@ from hasten.errors import InputError
 
 HELP = "measure a running OpenAI-compatible server under a workload"
 EXAMPLE = "hasten bench http://127.0.0.1:8000 --workload azure-conv --rate 2 --limit 100"
+EXAMPLE_NOT_RUN = "needs a running server"
 
 
 def configure(parser: ArgumentParser) -> None:

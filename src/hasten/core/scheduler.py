@@ -466,9 +466,11 @@ class Scheduler:
                     return request
             return None
         group = [request for request in self.running.values() if request.status in (DECODING, PREFILLING)]
-        return min(
-            group, key=lambda request: (self.sampled_tokens(request), -request.prompt_tokens), default=None
-        )
+        return min(group, key=self._value, default=None)
+
+    def _value(self, request: Request) -> tuple[int, int, float, int]:
+        """Fewest generated tokens first, then the longest prompt; then the latest, lest equals take turns for ever."""
+        return self.sampled_tokens(request), -request.prompt_tokens, -request.arrival, -request.id
 
     def _preempt(self, request: Request) -> None:
         """Drop the KV of `request`; it waits first in line and computes its known tokens again."""

@@ -15,15 +15,16 @@ from collections import deque
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 
-from hasten.core.admission import OutputShare, blocks_at_most, expected_output, max_output, retract_ratio
+from hasten.core.admission import blocks_at_most, expected_output, max_output, retract_ratio
 from hasten.core.batch import Batch, Chunk
+from hasten.core.books import OutputShare
 from hasten.core.group import DecodeGroup
 from hasten.core.kv import BlockPool, coarsen
 from hasten.core.limits import Limits
-from hasten.core.policy import FOREVER, CachePolicy, Estimates, SchedulingPolicy
+from hasten.core.policy import FOREVER, CachePolicy, SchedulingPolicy
 from hasten.core.queue import WaitingQueue
 from hasten.core.request import CLOSING, DECODING, FINISHED, HELD, PREFILLING, WAITING, Request
-from hasten.core.view import SchedulerView
+from hasten.core.view import Estimates, SchedulerView
 
 _RULES = {"fits_now": None, "expected_output": expected_output, "max_output": max_output}
 
@@ -212,13 +213,13 @@ class Scheduler:
             preempted = None
         if need:
             pool.take(need)
+        held = len(self.held) if decodes else 0  # they pad decode steps only
         if prefill and preempted is None and self.waiting.size:
-            budget = self.limits.max_num_batched_tokens - decodes - len(self.held)
+            budget = self.limits.max_num_batched_tokens - decodes - held
             for chunk in chunks:
                 budget -= chunk.tokens
             if budget > 0:
                 self._admit(chunks, budget)
-        held = len(self.held) if decodes else 0
         if not decodes and not chunks:
             return None
         batch = Batch(chunks, decodes + held, 0, group.clock, self.version)
@@ -248,7 +249,8 @@ class Scheduler:
             decodes = group.size if decode else 0
             need = group.blocks_next if decodes else 0
             wants: list[tuple[Request, int]] = []
-            budget = self.limits.max_num_batched_tokens - decodes - len(self.held)
+            held = len(self.held) if decodes else 0
+            budget = self.limits.max_num_batched_tokens - decodes - held
             for request in self.prefilling if prefill else ():
                 tokens = self._wanted(request, request.target - request.computed, budget)
                 if tokens > 0:

@@ -152,7 +152,7 @@ class CostEstimates:
 
 
 def records_of(recorder: Recorder) -> Records:
-    """The columns of a run, in the order of the requests' ids."""
+    """The columns of a run, in the order in which requests ended."""
     gaps = Gaps(
         recorder.gap_first,
         recorder.gap_increment,

@@ -1,0 +1,112 @@
+"""The law of jump-ahead: skipping steps that decide nothing changes no result, to 1e-9 relative.
+
+Stepping is the reference. Every run also keeps its books: everybody ends, each token is emitted once, all KV blocks
+come back.
+"""
+
+from dataclasses import dataclass
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.sim import cases
+from tests.sim.cases import Case, check_complete, check_equal, play
+
+from hasten.core.policy import SchedulingPolicy
+from hasten.core.request import Request
+from hasten.core.view import SchedulerView
+
+FEW = settings(max_examples=settings().max_examples // 2)
+
+
+def check(case: Case) -> None:
+    stepped = play(case, stepping=True)
+    jumped = play(case, stepping=False)
+    check_complete(case, stepped)
+    check_equal(jumped, stepped)
+    assert jumped.turns <= stepped.turns
+
+
+@FEW
+@given(st.data())
+def test_jumps_equal_steps(data):
+    """Open loop: every schedule, cache and route policy, every limit, several replicas, both depths."""
+    work = data.draw(cases.workloads())
+    check(
+        Case(
+            work,
+            data.draw(cases.limits(work)),
+            data.draw(st.one_of(cases.linear_costs(), cases.BENT_COSTS)),
+            schedule=data.draw(cases.SCHEDULES),
+            cache=data.draw(cases.CACHES),
+            route=data.draw(cases.ROUTES),
+            replicas=data.draw(st.integers(1, 3)),
+            depth=data.draw(st.integers(1, 2)),
+            frontend=data.draw(st.sampled_from((0.0, 0.0, 0.0021))),
+        )
+    )
+
+
+@FEW
+@given(st.data())
+def test_jumps_equal_steps_when_arrivals_depend_on_answers(data):
+    """Users who wait for answers, and conversations: what comes next starts from a time that a jump computed."""
+    work = data.draw(st.one_of(cases.closed_loops(), cases.conversations()))
+    check(
+        Case(
+            work,
+            data.draw(cases.limits(work)),
+            data.draw(cases.linear_costs()),
+            schedule=data.draw(cases.SCHEDULES),
+            depth=data.draw(st.integers(1, 2)),
+        )
+    )
+
+
+@dataclass
+class Moody(SchedulingPolicy):
+    """Promises nothing: ranks move with time, doors close at times, chunks are small, the horizon is as inherited."""
+
+    chunk_tokens: int = 20
+
+    def rank(self, request: Request, view: SchedulerView) -> float:
+        return (request.id * 7 + int(view.now * 100)) % 5
+
+    def admits(self, view: SchedulerView) -> bool:
+        return view.steps_decoded % 3 != 1 or not view.num_running
+
+    def chunk(self, request: Request, wanted: int, view: SchedulerView) -> int:
+        return min(wanted, self.chunk_tokens)
+
+
+@FEW
+@given(st.data())
+def test_jumps_equal_steps_for_a_policy_that_cannot_tell_its_horizon(data):
+    work = data.draw(cases.workloads(most=12))
+    check(
+        Case(
+            work,
+            data.draw(cases.limits(work)),
+            data.draw(cases.linear_costs()),
+            schedule=Moody(),
+            depth=data.draw(st.integers(1, 2)),
+        )
+    )
+
+
+@FEW
+@given(st.data())
+def test_jumps_of_ranks_in_lockstep_equal_steps(data):
+    """One replica of several ranks, each with its own queue and blocks, all in the same steps."""
+    work = data.draw(cases.workloads())
+    check(
+        Case(
+            work,
+            data.draw(cases.limits(work)),
+            data.draw(cases.LOCKSTEP_COSTS),
+            schedule=data.draw(cases.SCHEDULES),
+            cache=data.draw(cases.CACHES),
+            replicas=data.draw(st.integers(1, 2)),
+            ranks=data.draw(st.integers(1, 4)),
+            depth=data.draw(st.integers(1, 2)),
+        )
+    )

@@ -6,18 +6,16 @@ import time
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from hasten.core.cluster import ClusterView
 from hasten.core.policy import (
     FOREVER,
     AdmitPolicy,
     CachePolicy,
     LengthPredictor,
-    LengthView,
     RoutePolicy,
     SchedulingPolicy,
 )
 from hasten.core.request import Request, Segment
-from hasten.core.view import SchedulerView
+from hasten.core.view import ClusterView, LengthView, SchedulerView
 
 CALLS = [0]
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from hasten.core.cluster import Cluster, ClusterView
+from hasten.core.cluster import Cluster
 from hasten.core.limits import Limits
 from hasten.core.policy import LengthPredictor, RoutePolicy, SchedulingPolicy
 from hasten.core.request import SLO, Request
 from hasten.core.scheduler import Scheduler
-from hasten.core.view import SchedulerView
+from hasten.core.view import ClusterView, SchedulerView
 from hasten.errors import InputError
 from hasten.latency.compiled import LinearCost
 from hasten.testing import check_books
@@ -144,6 +144,22 @@ def test_an_eviction_may_let_a_waiting_request_in() -> None:
     for id in range(2):
         assert jumped.rows[id].preemptions == stepped.rows[id].preemptions
         assert jumped.rows[id].finish == pytest.approx(stepped.rows[id].finish, rel=1e-12)
+
+
+def test_equal_prompts_do_not_evict_each_other_for_ever() -> None:
+    limits = Limits(
+        20,
+        block_size=4,
+        max_num_seqs=8,
+        long_prefill_token_threshold=8,
+        reserve_full_sequence=False,
+        preemption="fewest_generated",
+    )
+    for schedule in ("fcfs", "prefill_first", "priority"):
+        for arrivals in ((0, 0), (0, 0.001)):
+            outcome = play(calls(arrivals, (60, 60), (9, 9)), limits, schedule=schedule)
+            assert outcome.rows[0].preemptions == 0
+            assert outcome.rows[1].finish > outcome.rows[0].finish
 
 
 def test_the_gate_sees_a_burst() -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from hasten.core.cluster import Cluster, ClusterView, ReplicaView
+from hasten.core.cluster import Cluster
 from hasten.core.limits import Limits
 from hasten.core.policy import LengthPredictor, RoutePolicy, SchedulingPolicy
 from hasten.core.request import SLO, Request
 from hasten.core.scheduler import Scheduler
+from hasten.core.view import ClusterView, ReplicaView
 from hasten.errors import InputError
 from hasten.latency.compiled import LinearCost
 from hasten.policies import load_policy

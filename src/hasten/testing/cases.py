@@ -121,6 +121,7 @@ def _calls(rng: random.Random, count: int, gap: float, block_size: int) -> list[
     longest_prompt, longest_output = rng.choice(((12, 3), (16, 60), (40, 60), (80, 40), (250, 20)))
     block_tokens = block_size * rng.choice((1, 1, 4)) if rng.random() < 0.8 else block_size // 4
     tight = rng.random() < 0.3
+    together = rng.choice((0.0, 0.0, 0.5, 0.9))
     names: dict[tuple[int, ...], int] = {}
     calls: list[Call] = []
     now = 0.0
@@ -142,7 +143,7 @@ def _calls(rng: random.Random, count: int, gap: float, block_size: int) -> list[
                 slo=slo,
             )
         )
-        now += rng.expovariate(1.0 / gap)
+        now += 0.0 if rng.random() < together else rng.expovariate(1.0 / gap)
     return calls
 
 

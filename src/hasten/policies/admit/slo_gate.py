@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from hasten.core.cluster import ClusterView, ReplicaView
-from hasten.core.policy import ACCEPT, AdmitPolicy, Estimates
+from hasten.core.policy import ACCEPT, AdmitPolicy
 from hasten.core.request import Request
+from hasten.core.view import ClusterView, Estimates, ReplicaView
 from hasten.errors import InputError
 
 

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from hasten.core.policy import LengthPredictor, LengthView
+from hasten.core.policy import LengthPredictor
 from hasten.core.request import Request
+from hasten.core.view import LengthView
 from hasten.errors import InputError
 
 

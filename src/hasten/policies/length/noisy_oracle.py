@@ -3,8 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from hasten.core.policy import LengthPredictor, LengthView
+from hasten.core.policy import LengthPredictor
 from hasten.core.request import Request
+from hasten.core.view import LengthView
 from hasten.errors import InputError
 
 

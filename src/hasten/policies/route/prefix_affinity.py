@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from hasten.core.cluster import ClusterView
 from hasten.core.policy import RoutePolicy
 from hasten.core.request import Request
+from hasten.core.view import ClusterView
 from hasten.errors import InputError
 
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from hasten.core.cluster import ClusterView
 from hasten.core.policy import RoutePolicy
 from hasten.core.request import Request
+from hasten.core.view import ClusterView
 
 
 @dataclass

@@ -25,8 +25,13 @@ class Priority(SchedulingPolicy):
 
     def victim(self, view: SchedulerView) -> Request | None:
         """The least important, of those the newest."""
-        return max(view.running, key=lambda request: (request.priority, request.arrival), default=None)
+        return max(view.running, key=_importance, default=None)
 
     def horizon(self, view: SchedulerView) -> int:
         """Priorities don't change: a refusal lasts until something arrives or finishes."""
         return FOREVER
+
+
+def _importance(request: Request) -> tuple[int, float, int]:
+    """Smaller is more important. Ids part those that arrived together, so that they don't evict each other in turn."""
+    return request.priority, request.arrival, request.id

@@ -35,8 +35,9 @@ def test_held_members_take_nothing_from_the_budget_of_prefills_that_run_alone():
     core = scheduler(
         policy=Hold(), max_num_seqs=2, max_num_batched_tokens=64, chunked_prefill=False, mixed_steps=False
     )
-    first, second = request(0, 64), request(1, 64)
+    first, second = request(0, 64), request(1, 100)
     add(core, first, second)
-    assert chunks(step(core, [first])) == [(0, 0, 64)]
+    assert chunks(step(core)) == [(0, 0, 64)]
+    assert chunks(step(core, [first])) == [(1, 0, 64)]
     assert [each.id for each in core.held] == [0]
-    assert chunks(step(core)) == [(1, 0, 64)]
+    assert chunks(step(core)) == [(1, 64, 100)]

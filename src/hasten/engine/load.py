@@ -61,13 +61,12 @@ class Outcome:
 async def served_model(url: str, api_key: str | None = None) -> str:
     """The first model that the server at `url` offers. Raises InputError when it can't be asked."""
     try:
-        async with aiohttp.ClientSession(
-            headers=_headers(api_key), timeout=aiohttp.ClientTimeout(total=10)
-        ) as web, web.get(f"{url}/v1/models") as answer:
+        async with (
+            aiohttp.ClientSession(headers=_headers(api_key), timeout=aiohttp.ClientTimeout(total=10)) as web,
+            web.get(f"{url}/v1/models") as answer,
+        ):
             if answer.status != 200:
-                raise InputError(
-                    f"{url}/v1/models answers {answer.status}: check the address and the key"
-                )
+                raise InputError(f"{url}/v1/models answers {answer.status}: check the address and the key")
             return str((await answer.json())["data"][0]["id"])
     except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, IndexError, TypeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__

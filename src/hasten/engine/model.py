@@ -28,11 +28,6 @@ class KVCache:
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)
 
-    @property
-    def bytes(self) -> int:
-        """Memory of the cache (bytes)."""
-        return 2 * self.keys.numel() * self.keys.element_size()
-
 
 @dataclass
 class ChunkInput:

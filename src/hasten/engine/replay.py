@@ -6,8 +6,6 @@ many tokens answers had. What it would work out is worked out: which input a tur
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from hasten.core.cluster import REFUSED
 from hasten.core.request import REJECTED, Request
 from hasten.engine.policies import Policies
@@ -19,10 +17,10 @@ class ReplayDiffers(Exception):
     """A replay decided otherwise: the message names step, time and both decisions."""
 
 
-def replay(recording: Recording, policies: Policies, observe: Callable[[float], None] | None = None) -> int:
+def replay(recording: Recording, policies: Policies) -> int:
     """Play the core against `recording` and compare every decision. Returns the number of steps compared.
 
-    `observe(now)` is called after every turn. Raises ReplayDiffers at the first difference.
+    Raises ReplayDiffers at the first difference.
     """
     player = _Player(recording, policies)
     steps = 0
@@ -33,8 +31,6 @@ def replay(recording: Recording, policies: Policies, observe: Callable[[float], 
                 f"turn {number} at {turn.now:.6f} s (step {steps}): recorded {turn.decision}, replayed {found}"
             )
         steps += found is not None
-        if observe is not None:
-            observe(turn.now)
     if player.inputs_left:
         raise ReplayDiffers(f"{player.inputs_left} inputs came after the last turn")
     return steps

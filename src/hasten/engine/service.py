@@ -27,10 +27,9 @@ class Overloaded(Exception):
 class Answer:
     """The outputs of one sequence, as they come. `async for` ends after the one that says why it finished."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self) -> None:
         self.sequence: Sequence | None = None
         self.is_over = False
-        self._loop = loop
         self._queue: asyncio.Queue[Output] = asyncio.Queue()
 
     def put(self, output: Output) -> None:
@@ -98,7 +97,7 @@ class Service:
         """Queue a prompt. The caller has checked its length and `check_room`."""
         if self._loop is None:
             raise RuntimeError("start the service first")
-        answer = Answer(self._loop)
+        answer = Answer()
         size = self.engine.scheduler.limits.block_size
         number = next(self._ids)
         request = Request(

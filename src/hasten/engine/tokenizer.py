@@ -41,11 +41,6 @@ class Tokenizer:
         """Whether chats can be turned into prompts."""
         return self._template is not None
 
-    @property
-    def vocab(self) -> int:
-        """Tokens that it knows, added ones included."""
-        return int(self._encoder.get_vocab_size(with_added_tokens=True))
-
     def encode(self, text: str, *, special: bool = True) -> list[int]:
         """Tokens of `text`; `special` adds what the checkpoint puts around a prompt."""
         if len(text) > MAX_PROMPT_CHARACTERS:

@@ -6,77 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from hasten.core.kv import coarsen
-from hasten.core.policy import AdmitPolicy, Estimates, LengthPredictor, LengthView, RoutePolicy, Stream
+from hasten.core.policy import AdmitPolicy, LengthPredictor, RoutePolicy
 from hasten.core.request import Request
 from hasten.core.scheduler import Scheduler
+from hasten.core.view import ClusterView, Estimates, LengthView, ReplicaView, Stream
 from hasten.errors import InputError
 
 REFUSED: Final = -1
-
-
-class ReplicaView:
-    """One replica, as a router sees it."""
-
-    def __init__(self, index: int, ranks: Sequence[Scheduler]) -> None:
-        self.index = index
-        self.outstanding = 0  # requests sent here that have not ended
-        self.outstanding_tokens = 0  # their prompt tokens
-        self._ranks = ranks
-
-    @property
-    def waiting(self) -> int:
-        """Requests in its queue."""
-        return sum(len(rank.waiting) for rank in self._ranks)
-
-    @property
-    def running(self) -> int:
-        """Requests that hold a slot."""
-        return sum(len(rank.running) for rank in self._ranks)
-
-    @property
-    def kv_usage(self) -> float:
-        """Share of KV blocks held by requests, 0 to 1."""
-        total = sum(rank.pool.num_blocks for rank in self._ranks)
-        return 1.0 - sum(rank.pool.free for rank in self._ranks) / total
-
-    @property
-    def queued_tokens(self) -> int:
-        """Prompt tokens sent here and not yet computed: under way, waiting, or not yet drained by the engine."""
-        tokens = self.outstanding_tokens
-        for rank in self._ranks:
-            tokens -= sum(request.prompt_tokens for request in rank.running.values())
-            tokens += sum(request.target - request.computed for request in rank.prefilling)
-            tokens += sum(request.target - request.prompt_tokens for request in rank.waiting)  # to recompute
-        return tokens
-
-    @property
-    def num_decodes(self) -> int:
-        """Sequences that decode."""
-        return sum(rank.group.size for rank in self._ranks)
-
-    @property
-    def decode_context(self) -> int:
-        """Tokens in KV of the sequences that decode."""
-        return sum(rank.group.context for rank in self._ranks)
-
-    @property
-    def token_budget(self) -> int:
-        """Tokens that one step may compute."""
-        return self._ranks[0].limits.max_num_batched_tokens
-
-    def cached_tokens(self, request: Request) -> int:
-        """Prompt tokens of `request` in this replica's prefix cache (the best rank's)."""
-        return max(rank.pool.hits(request) * rank.limits.block_size for rank in self._ranks)
-
-
-class ClusterView:
-    """All replicas, as routers and admission policies see them."""
-
-    def __init__(self, replicas: list[ReplicaView], random: Stream, estimates: Estimates | None) -> None:
-        self.now = 0.0
-        self.replicas = replicas
-        self.random = random
-        self.estimates = estimates
 
 
 class Cluster:

@@ -9,23 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+from typing import ClassVar, Final
 
 from hasten.core.request import Request, Segment
-
-if TYPE_CHECKING:
-    from hasten.core.cluster import ClusterView
-    from hasten.core.view import SchedulerView
+from hasten.core.view import ClusterView, LengthView, SchedulerView
 
 FOREVER: Final = 1152921504606846976  # 2**60 steps
 """A horizon in steps for rules that depend on neither time nor progress."""
-
-
-class Stream(Protocol):
-    """Random numbers for one policy, seeded by run and role. `random()` is uniform in [0, 1)."""
-
-    def random(self) -> float: ...
-    def gauss(self, mu: float = 0.0, sigma: float = 1.0) -> float: ...
 
 
 @dataclass
@@ -128,25 +118,3 @@ class LengthPredictor:
 
     def on_finish(self, request: Request, output_tokens: int) -> None:
         """The true length became known."""
-
-
-class LengthView(Protocol):
-    """What a length predictor sees. `truth` is the oracle: using it is visible in the code of whoever does."""
-
-    @property
-    def now(self) -> float: ...
-    @property
-    def random(self) -> Stream: ...
-    def truth(self, request: Request) -> int: ...
-
-
-class Estimates(Protocol):
-    """What the deployment's latency model tells policies, in seconds."""
-
-    def prefill_seconds(self, tokens: int, context: int) -> float:
-        """A step that computes one chunk of `tokens` after `context` cached ones."""
-        ...
-
-    def decode_seconds(self, num_sequences: int, context: int) -> float:
-        """A step that decodes `num_sequences` with `context` tokens in KV together."""
-        ...

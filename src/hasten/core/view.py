@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
-from hasten.core.policy import Estimates
+from hasten.core.books import Books
 from hasten.core.request import DECODING, PREFILLING, Request
 
-if TYPE_CHECKING:
-    from hasten.core.scheduler import Scheduler
+
+class Stream(Protocol):
+    """Random numbers for one policy, seeded by run and role. `random()` is uniform in [0, 1)."""
+
+    def random(self) -> float: ...
+    def gauss(self, mu: float = 0.0, sigma: float = 1.0) -> float: ...
+
+
+class Estimates(Protocol):
+    """What the deployment's latency model tells policies, in seconds."""
+
+    def prefill_seconds(self, tokens: int, context: int) -> float:
+        """A step that computes one chunk of `tokens` after `context` cached ones."""
+        ...
+
+    def decode_seconds(self, num_sequences: int, context: int) -> float:
+        """A step that decodes `num_sequences` with `context` tokens in KV together."""
+        ...
 
 
 class SchedulerView:
     """One replica, as its scheduling policy sees it. Times in seconds, KV in blocks and tokens."""
 
-    def __init__(self, scheduler: Scheduler, estimates: Estimates | None) -> None:
+    def __init__(self, scheduler: Books, estimates: Estimates | None) -> None:
         self._scheduler = scheduler
         self._estimates = estimates
 
@@ -99,3 +115,78 @@ class SchedulerView:
         if self._estimates is None or not scheduler.group.size:
             return 0.0
         return self._estimates.decode_seconds(scheduler.group.size, scheduler.group.context)
+
+
+class ReplicaView:
+    """One replica, as a router sees it."""
+
+    def __init__(self, index: int, ranks: Sequence[Books]) -> None:
+        self.index = index
+        self.outstanding = 0  # requests sent here that have not ended
+        self.outstanding_tokens = 0  # their prompt tokens
+        self._ranks = ranks
+
+    @property
+    def waiting(self) -> int:
+        """Requests in its queue."""
+        return sum(len(rank.waiting) for rank in self._ranks)
+
+    @property
+    def running(self) -> int:
+        """Requests that hold a slot."""
+        return sum(len(rank.running) for rank in self._ranks)
+
+    @property
+    def kv_usage(self) -> float:
+        """Share of KV blocks held by requests, 0 to 1."""
+        total = sum(rank.pool.num_blocks for rank in self._ranks)
+        return 1.0 - sum(rank.pool.free for rank in self._ranks) / total
+
+    @property
+    def queued_tokens(self) -> int:
+        """Prompt tokens sent here and not yet computed: under way, waiting, or not yet drained by the engine."""
+        tokens = self.outstanding_tokens
+        for rank in self._ranks:
+            tokens -= sum(request.prompt_tokens for request in rank.running.values())
+            tokens += sum(request.target - request.computed for request in rank.prefilling)
+            tokens += sum(request.target - request.prompt_tokens for request in rank.waiting)  # to recompute
+        return tokens
+
+    @property
+    def num_decodes(self) -> int:
+        """Sequences that decode."""
+        return sum(rank.group.size for rank in self._ranks)
+
+    @property
+    def decode_context(self) -> int:
+        """Tokens in KV of the sequences that decode."""
+        return sum(rank.group.context for rank in self._ranks)
+
+    @property
+    def token_budget(self) -> int:
+        """Tokens that one step may compute."""
+        return self._ranks[0].limits.max_num_batched_tokens
+
+    def cached_tokens(self, request: Request) -> int:
+        """Prompt tokens of `request` in this replica's prefix cache (the best rank's)."""
+        return max(rank.pool.hits(request) * rank.limits.block_size for rank in self._ranks)
+
+
+class ClusterView:
+    """All replicas, as routers and admission policies see them."""
+
+    def __init__(self, replicas: list[ReplicaView], random: Stream, estimates: Estimates | None) -> None:
+        self.now = 0.0
+        self.replicas = replicas
+        self.random = random
+        self.estimates = estimates
+
+
+class LengthView(Protocol):
+    """What a length predictor sees. `truth` is the oracle: using it is visible in the code of whoever does."""
+
+    @property
+    def now(self) -> float: ...
+    @property
+    def random(self) -> Stream: ...
+    def truth(self, request: Request) -> int: ...

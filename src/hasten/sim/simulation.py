@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from hasten.core.cluster import REFUSED, Cluster
-from hasten.core.policy import AdmitPolicy, Estimates, LengthPredictor, RoutePolicy, Stream
+from hasten.core.policy import AdmitPolicy, LengthPredictor, RoutePolicy
 from hasten.core.request import REJECTED, Request
+from hasten.core.view import Estimates, Stream
 from hasten.sim.loop import EngineLoop
 from hasten.sim.recorder import OK, Recorder
 from hasten.sim.recorder import REJECTED as TURNED_AWAY

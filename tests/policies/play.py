@@ -37,7 +37,13 @@ def play(
 ) -> Outcome:
     """Run `arriving` with `policies` (role=spec or instance); every step lasts STEP unless `cost` says otherwise."""
     case = Case(
-        "by hand", tuple(arriving), limits or Limits(1000), cost or LinearCost(STEP), replicas, depth, ROLES
+        "by hand",
+        tuple(arriving),
+        limits or Limits(1000),
+        cost or LinearCost(STEP),
+        ROLES,
+        replicas=replicas,
+        depth=depth,
     )
     specs = ROLES | policies
 

@@ -61,7 +61,7 @@ def scenario(depth: int) -> Case:
         )
     limits = Limits(40, max_num_seqs=6, max_num_batched_tokens=96)
     cost = LinearCost(0.004, per_sequence=1e-4, per_context=2e-6, per_prefill_token=3e-5)
-    return Case("golden", tuple(calls), limits, cost, 2, depth, COMPANIONS)
+    return Case("golden", tuple(calls), limits, cost, COMPANIONS, replicas=2, depth=depth)
 
 
 def run(role: str, spec: str, depth: int) -> Outcome:

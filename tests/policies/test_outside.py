@@ -37,7 +37,7 @@ class ShortestPrompt(SchedulingPolicy):
 def finish_order(policy: object) -> list[int]:
     """Ids in the order of their first tokens when four prompts of falling length wait for one slot."""
     calls = tuple(Call(id, 0.001 * id, prompt, 2, 9) for id, prompt in enumerate((50, 90, 70, 10)))
-    case = Case("one slot", calls, Limits(100, max_num_seqs=1), LinearCost(0.01), 1, 1, {})
+    case = Case("one slot", calls, Limits(100, max_num_seqs=1), LinearCost(0.01), {})
     made = {"schedule": policy}
     outcome = play(case, lambda role: made.get(role) or load_policy(role, DEFAULTS[role]))
     return sorted(outcome.rows, key=lambda id: outcome.rows[id].first_token)

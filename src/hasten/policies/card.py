@@ -34,10 +34,10 @@ class PolicyCard:
     role: str
     name: str
     summary: str
-    paper: str
-    differs: str
-    needs: str
-    parameters: tuple[Parameter, ...]
+    paper: str = ""
+    differs: str = ""
+    needs: str = ""
+    parameters: tuple[Parameter, ...] = ()
 
 
 def policy_card(role: str, name: str) -> PolicyCard:

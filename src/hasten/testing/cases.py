@@ -34,9 +34,9 @@ class Case:
     calls: tuple[Call, ...]
     limits: Limits
     cost: LinearCost
-    replicas: int
-    depth: int  # batches in flight: 1 synchronous, 2 asynchronous scheduling
     companions: dict[str, str]
+    replicas: int = 1
+    depth: int = 1  # batches in flight: 1 synchronous, 2 asynchronous scheduling
 
     def __str__(self) -> str:
         limits = self.limits
@@ -94,7 +94,7 @@ def random_case(role: str, number: int, seed: int) -> Case:
     }
     replicas = rng.randint(2, 4) if role == "route" else rng.choice((1, 1, 2, 3))
     name = f"case {number} of seed {seed}"
-    return Case(name, tuple(calls), limits, cost, replicas, rng.choice((1, 2)), companions)
+    return Case(name, tuple(calls), limits, cost, companions, replicas=replicas, depth=rng.choice((1, 2)))
 
 
 def _limits(rng: random.Random, block_size: int, need: int, *, prefix_caching: bool) -> Limits:

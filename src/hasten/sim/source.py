@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from hasten.core.request import SLO, Request
@@ -107,6 +108,26 @@ class Schedule(Source):
         else:
             self.next_time = math.inf
         return made
+
+
+class Listed(Source):
+    """Requests made beforehand, by arrival, each with the true length of its answer (tokens)."""
+
+    def __init__(self, calls: Sequence[tuple[Request, int]]) -> None:
+        super().__init__(len(calls))
+        self._calls = calls
+        self._at = 0
+        self._refresh()
+
+    def pop(self) -> Request:
+        """The next one."""
+        made, self.output_tokens = self._calls[self._at]
+        self._at += 1
+        self._refresh()
+        return made
+
+    def _refresh(self) -> None:
+        self.next_time = self._calls[self._at][0].arrival if self._at < len(self._calls) else math.inf
 
 
 class Waits(Source):

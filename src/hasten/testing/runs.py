@@ -16,7 +16,7 @@ from hasten.sim.recorder import OK, Recorder
 from hasten.sim.replica import Replica
 from hasten.sim.run import CostEstimates
 from hasten.sim.simulation import Simulation
-from hasten.sim.source import Source
+from hasten.sim.source import Listed
 from hasten.testing.books import check_books
 from hasten.testing.broken import LawBroken
 from hasten.testing.cases import Call, Case
@@ -58,35 +58,13 @@ class Outcome:
     decisions: list[tuple[Any, ...]] = field(default_factory=list)  # (time, replica, what), of stepped runs
 
 
-class Listed(Source):
-    """The calls of a case. Requests are made beforehand, in an order of their own, so that addresses mean nothing."""
-
-    def __init__(self, case: Case, order: str) -> None:
-        super().__init__(len(case.calls))
-        self.requests: dict[int, Request] = {}
-        calls = list(case.calls)
-        random.Random(order).shuffle(calls)
-        for call in calls:
-            self.requests[call.id] = _request(call)
-        self._calls = case.calls
-        self._at = 0
-        self.next_time = case.calls[0].arrival
-
-    def pop(self) -> Request:
-        """The next call."""
-        call = self._calls[self._at]
-        self._at += 1
-        self.output_tokens = call.output
-        self.next_time = self._calls[self._at].arrival if self._at < len(self._calls) else math.inf
-        return self.requests[call.id]
-
-
 def play(case: Case, make: Make, *, stepping: bool = False) -> Outcome:
     """Run `case` with policies from `make(role)`, a fresh one for every scheduler and pool.
 
     A stepping run is audited: books, budgets and clock are checked after every turn. Raises LawBroken.
     """
-    source = Listed(case, case.name + str(case.calls[-1].id))
+    requests = _requests(case)
+    source = Listed([(requests[call.id], call.output) for call in case.calls])
     recorder = Recorder()
     truth: dict[int, int] = {}
     estimates = CostEstimates(case.cost)
@@ -119,13 +97,13 @@ def play(case: Case, make: Make, *, stepping: bool = False) -> Outcome:
         idle = source.next_time == math.inf and all(replica.next_time == math.inf for replica in replicas)
         if not idle:
             raise
-    outcome = _outcome(recorder, source)
+    outcome = _outcome(recorder, requests)
     outcome.decisions = auditor.decisions
     outcome.known_at = {id: row.finish for id, row in outcome.rows.items() if row.status == OK} | auditor.held
     for replica in replicas:
         for scheduler in replica.ranks:
             check_books(scheduler)
-    _check_untouched(case, source)
+    _check_untouched(case, requests)
     return outcome
 
 
@@ -194,6 +172,13 @@ def _decision(batch: Batch) -> tuple[Any, ...]:
     )
 
 
+def _requests(case: Case) -> dict[int, Request]:
+    """The requests of a case, by id; made in an order that depends on their ids, so that addresses mean nothing."""
+    calls = list(case.calls)
+    random.Random(case.calls[-1].id).shuffle(calls)
+    return {call.id: _request(call) for call in calls}
+
+
 def _request(call: Call) -> Request:
     return Request(
         call.id,
@@ -208,9 +193,9 @@ def _request(call: Call) -> Request:
     )
 
 
-def _check_untouched(case: Case, source: Listed) -> None:
+def _check_untouched(case: Case, requests: dict[int, Request]) -> None:
     for call in case.calls:
-        request = source.requests[call.id]
+        request = requests[call.id]
         for name, given, found in (
             ("arrival", call.arrival, request.arrival),
             ("prompt_tokens", call.prompt, request.prompt_tokens),
@@ -225,7 +210,7 @@ def _check_untouched(case: Case, source: Listed) -> None:
                 )
 
 
-def _outcome(recorder: Recorder, source: Listed) -> Outcome:
+def _outcome(recorder: Recorder, requests: dict[int, Request]) -> Outcome:
     outcome = Outcome()
     rows = zip(
         recorder.arrival,
@@ -251,7 +236,7 @@ def _outcome(recorder: Recorder, source: Listed) -> Outcome:
         for step in range(steps):
             outcome.gaps.extend([first + increment * step] * weight)
     outcome.gaps.sort()
-    outcome.predicted = {id: request.predicted_output for id, request in source.requests.items()}
+    outcome.predicted = {id: request.predicted_output for id, request in requests.items()}
     return outcome
 
 

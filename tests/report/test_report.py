@@ -232,3 +232,19 @@ def test_per_request_values_convert_there_and_back() -> None:
     assert end == pytest.approx([1.5, 0.2])
     with pytest.raises(InputError, match="does not determine"):
         definitions.convert("itl", pace, source="vllm", target="guidellm", target_metric="itl", **settings)
+
+
+def test_three_clocks_of_the_first_token_are_kept_apart() -> None:
+    records = Records(
+        arrival=[0.0, 1.0],
+        queued=[0.25, 1.5],
+        first_token=[1.0, 3.0],
+        finish=[2.0, 4.0],
+        prompt_tokens=[10, 10],
+        output_tokens=[5, 5],
+    )
+    report = Report(records=records, origin="made up", error="none", client_seconds=0.125)
+    assert report.engine_ttft.mean == pytest.approx((0.75 + 1.5) / 2)
+    assert report.ttft.mean == pytest.approx((1.0 + 2.0) / 2)
+    assert report.client_ttft.mean == pytest.approx(report.ttft.mean + 0.125)
+    assert Report(records=records, origin="made up", error="none").client_ttft.count == 0

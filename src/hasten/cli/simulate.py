@@ -44,6 +44,12 @@ def configure(parser: ArgumentParser) -> None:
         metavar="P,...",
         help="percentiles to report (default 50,90,95,99)",
     )
+    group.add_argument(
+        "--client-overhead",
+        type=values.duration,
+        metavar="TIME",
+        help="network and client time per request: adds the TTFT that the client sees",
+    )
     group.add_argument("--out", type=Path, metavar="FILE", help="write one row per request: .csv or .parquet")
 
 
@@ -56,7 +62,7 @@ def run(args: Namespace) -> int:
     load_all(chosen)
     work = workload.workload_of(args)
     report = play(made, work, chosen, slo=slo.slo_of(args), seed=args.seed, stepping=args.stepping)
-    report = with_percentiles(report, args.percentiles)
+    report = told(report, args.percentiles, args.client_overhead)
     checks = () if constraints is None else constraints.check(report.records)
     if args.out is not None:
         from hasten.report.files import save_requests
@@ -101,11 +107,11 @@ def play(made: Any, work: Workload, chosen: dict[str, str], **options: Any) -> R
         return simulate(made, work, progress=bar, **chosen, **options)  # type: ignore[arg-type]
 
 
-def with_percentiles(report: Report, percentiles: tuple[float, ...]) -> Report:
-    """The same report with other percentiles in its summaries."""
+def told(report: Report, percentiles: tuple[float, ...], client_seconds: float | None) -> Report:
+    """The same report with other percentiles in its summaries, and the client's clock beside the server's."""
     from dataclasses import replace
 
-    return replace(report, percentiles=percentiles)
+    return replace(report, percentiles=percentiles, client_seconds=client_seconds)
 
 
 def _result(

@@ -44,6 +44,7 @@ class Report:
     percentiles: tuple[float, ...] = metrics.PERCENTILES
     request_rate: float | None = None  # asked for, requests per second
     max_concurrency: int | None = None  # closed loop: users
+    client_seconds: float | None = None  # network and client, on top of what the server sees; None: not told
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -63,6 +64,13 @@ class Report:
     def engine_ttft(self) -> Summary:
         """From being drained by the engine loop to first output token, in seconds; empty if not recorded."""
         return metrics.summarise(metrics.engine_ttft(self.records), self.percentiles)
+
+    @cached_property
+    def client_ttft(self) -> Summary:
+        """Sent by the client to first output token there, in seconds; empty unless `client_seconds` is given."""
+        if self.client_seconds is None:
+            return Summary()
+        return metrics.summarise(metrics.ttft(self.records) + self.client_seconds, self.percentiles)
 
     @cached_property
     def queue(self) -> Summary:
@@ -247,7 +255,7 @@ class Report:
             "cost_usd_per_million_output_tokens": self.cost_per_million_output_tokens,
             "cost_usd_per_million_total_tokens": self.cost_per_million_total_tokens,
         }
-        for name in ("engine_ttft", "queue"):
+        for name in ("engine_ttft", "client_ttft", "queue"):
             figures |= _summary_figures(name, getattr(self, name))
         return figures
 

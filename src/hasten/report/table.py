@@ -31,6 +31,8 @@ def render(report: Report, *, slo_percentile: float = 99.0) -> str:
         lines += _latency(heading, name, summary, percentiles)
     if report.engine_ttft.count:
         lines += _latency("Time to First Token in the Engine", "engine TTFT", report.engine_ttft, percentiles)
+    if report.client_ttft.count:
+        lines += _latency("Time to First Token at the Client", "client TTFT", report.client_ttft, percentiles)
     if report.stats is not None:
         lines += _use(report)
     if report.slo is not None:

@@ -88,7 +88,7 @@ class Pair:
         return (prompt + [(one.id, block) for block in range(full, tokens // SIZE)])[: tokens // SIZE]
 
     def admit(self, one: Request) -> bool:
-        """As the scheduler does: hits are acquired before new blocks are taken, the whole prompt is computed at once."""
+        """As the scheduler does: hits are acquired before new blocks are taken, the prompt is computed at once."""
         hits = self.pool.hits(one)
         naive = self.blocks.hits(self.keys(one, one.target), one.target)
         assert hits == len(naive)

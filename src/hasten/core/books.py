@@ -39,6 +39,10 @@ class Blocks(Protocol):
         """Leading blocks of `request` that are cached now."""
         ...
 
+    def unused_hits(self, request: Request, hits: int) -> int:
+        """How far `free` falls when the first `hits` cached blocks are acquired."""
+        ...
+
 
 class Books(Protocol):
     """One replica's books. Times in seconds; tokens and KV blocks as plain numbers."""

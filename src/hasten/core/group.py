@@ -55,9 +55,9 @@ class DecodeGroup:
 
     def steps_that_fit(self, free: int, limit: int) -> int:
         """How many of the next `limit` steps find blocks when `free` are left."""
-        cycles = free // self.size
-        if limit // self._block_size < cycles:
+        if (limit // self._block_size + 1) * self.size <= free:
             return limit
+        cycles = free // self.size
         steps = cycles * self._block_size
         left = free - cycles * self.size
         while steps < limit:

@@ -83,8 +83,14 @@ class BlockPool:
 
     def take(self, blocks: int) -> None:
         """Take free blocks off the head of the queue, forgetting what they cached. The caller checked `free`."""
+        if not blocks:
+            return
         self.free -= blocks
         queue = self._queue
+        _, entry, segment = queue[0]
+        if segment.kind == BLANK and segment.blocks > blocks and segment.entry == entry:  # the usual case
+            segment.blocks -= blocks
+            return
         while blocks > 0:
             _, entry, segment = queue[0]
             if segment.entry != entry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -63,6 +64,22 @@ class Simulation:
 
         Raises RuntimeError if requests wait for ever: a policy that never admits them.
         """
+        collects = gc.isenabled()
+        gc.disable()  # a run makes no cycles, and looking for them takes a tenth of its time
+        try:
+            self._play(progress, observe)
+        finally:
+            if collects:
+                gc.enable()
+        self.recorder.flush()
+        self.now = max((replica.now for replica in self.replicas), default=0.0)
+        if self.truth:
+            raise RuntimeError(
+                f"{len(self.truth)} requests wait for ever (first: {min(self.truth)}): the scheduling policy never "
+                "admits them"
+            )
+
+    def _play(self, progress: Progress | None, observe: Observer | None) -> None:
         source = self.source
         replicas = self.replicas
         times = [replica.next_time for replica in replicas]
@@ -88,13 +105,6 @@ class Simulation:
             events += 1
             if progress is not None and events % _PROGRESS_EVERY == 0:
                 progress(self._ended, source.total)
-        self.recorder.flush()
-        self.now = max((replica.now for replica in replicas), default=0.0)
-        if self.truth:
-            raise RuntimeError(
-                f"{len(self.truth)} requests wait for ever (first: {min(self.truth)}): the scheduling policy never "
-                "admits them"
-            )
 
     def _arrive(self, now: float, times: list[float]) -> None:
         """The next request comes in at `now` (s)."""

@@ -30,6 +30,7 @@ class Blocks:
         self.key_of: dict[int, object] = {}
         self.block_of: dict[object, int] = {}
         self.held: dict[Request, list[int]] = {}
+        self.named: dict[Request, int] = {}  # leading blocks whose names are settled
         self.evicted_prompts = 0
 
     def hits(self, keys: list[object], target: int) -> list[int]:
@@ -56,13 +57,15 @@ class Blocks:
             self.users[block] += 1
             self.free.pop(block, None)
         self.held[one] = list(hits)
+        self.named[one] = len(hits)
 
     def name(self, one: Request, keys: list[object]) -> None:
-        """Full blocks of `one` become findable."""
-        for block, key in zip(self.held[one], keys, strict=False):
+        """Full blocks of `one` become findable, each when it fills; what is cached already stays a duplicate."""
+        for block, key in list(zip(self.held[one], keys, strict=False))[self.named[one] :]:
             if block not in self.key_of and key not in self.block_of:
                 self.key_of[block] = key
                 self.block_of[key] = block
+        self.named[one] = len(keys)
 
     def release(self, one: Request) -> None:
         for block in reversed(self.held.pop(one)):

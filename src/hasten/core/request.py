@@ -146,4 +146,4 @@ class Segment:
         self.reuses = 0
 
 
-NO_SEGMENTS: list[Segment] = []
+NO_SEGMENTS: Final[list[Segment]] = []

@@ -11,9 +11,9 @@ and ends when it completes.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
+from typing import Final
 
 from hasten.core.admission import blocks_at_most, expected_output, max_output, retract_ratio
 from hasten.core.batch import Batch, Chunk
@@ -26,6 +26,7 @@ from hasten.core.queue import WaitingQueue
 from hasten.core.request import CLOSING, DECODING, FINISHED, HELD, PREFILLING, WAITING, Request
 from hasten.core.view import Estimates, SchedulerView
 
+_NOBODY: Final[list[Request]] = []
 _RULES = {"fits_now": None, "expected_output": expected_output, "max_output": max_output}
 
 
@@ -55,7 +56,7 @@ class Scheduler:
         self.running: dict[int, Request] = {}  # in the order of admission
         self.prefilling: list[Request] = []
         self.held: list[Request] = []  # finished members of a request-level batch that is not
-        self.in_flight: deque[Batch] = deque()
+        self.in_flight: list[Batch] = []  # one or two: the oldest first
         self.max_len = min(limits.max_model_len, limits.num_blocks * limits.block_size)
         self.reserved_blocks = 0
         self.num_preemptions = 0
@@ -111,7 +112,7 @@ class Scheduler:
 
     def complete(self, now: float, stopped: Sequence[Request] = ()) -> list[Request]:
         """The oldest batch in flight ended at `now` (s), and `stopped` ended by content. Returns who finished."""
-        batch = self.in_flight.popleft()
+        batch = self.in_flight.pop(0)
         if batch.num_decodes:
             self.done = batch.clock
         closing = batch.closing
@@ -494,6 +495,3 @@ class Scheduler:
 
     def _rank(self, request: Request) -> float:
         return self.policy.rank(request, self.view)
-
-
-_NOBODY: list[Request] = []

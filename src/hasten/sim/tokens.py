@@ -7,12 +7,15 @@ between tokens go to the recorder, those of a whole stretch of equal steps in on
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from typing import Final
 
 from hasten.core.batch import Batch
 from hasten.core.policy import FOREVER
 from hasten.core.request import DECODING, FINISHED, WAITING, Request
 from hasten.core.scheduler import Scheduler
 from hasten.sim.recorder import Recorder
+
+NOBODY: Final[list[Request]] = []
 
 
 class Tokens:
@@ -177,6 +180,3 @@ def _is_live(at: int, order: int, request: Request) -> bool:
     if request.order != order or request.status == FINISHED:
         return False
     return request.status != WAITING or at <= request.left
-
-
-NOBODY: list[Request] = []

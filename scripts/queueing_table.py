@@ -18,11 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from hasten.core.batch import Chunk
 from hasten.core.limits import Limits
 from hasten.core.scheduler import Scheduler
-from hasten.latency import LinearCost, StepCost
-from hasten.latency.compiled import Line
+from hasten.latency import LinearCost, StepCost, TableCost
 from hasten.policies import load_policy
 from hasten.sim.recorder import Recorder
 from hasten.sim.replica import Replica
@@ -91,20 +89,19 @@ def pollaczek_khinchine(chances: np.ndarray, rate: float) -> float:
 # ---- through the simulator ------------------------------------------------------------------------------
 
 
-class BatchCost(StepCost):
+def batch_cost(k1: float, k2: float, k3: float, k4: float) -> TableCost:
     """A batch of b requests whose longest answer has L tokens lasts k1 b + k2 + (k3 b + k4) L seconds."""
-
-    def __init__(self, k1: float, k2: float, k3: float, k4: float) -> None:
-        self.k1, self.k2, self.k3, self.k4 = k1, k2, k3, k4
-
-    def decode_line(self, n: int, context_sum: int) -> Line:
-        return (self.k3 * n + self.k4, 0.0, math.inf)
-
-    def mixed(self, prefills: list[Chunk], n: int, context_sum: int) -> float:
-        return self.k1 * len(prefills) + self.k2 + self.k3 * (len(prefills) + n) + self.k4
+    sizes = range(BATCH_LIMIT + 1)
+    return TableCost(
+        [[(k3 * size + k4, 0.0, math.inf)] for size in sizes],
+        [0.0] * (BATCH_LIMIT + 1),
+        [(k1 + k3) * size + k2 + k4 for size in sizes],  # the step that computes the prompts, one token each
+        rates=[],
+    )
 
 
-BATCH_COST = BatchCost(0.0, 0.05, 0.0002, 0.0225)
+BATCH_LIMIT = 64
+BATCH_COST = batch_cost(0.0, 0.05, 0.0002, 0.0225)
 BATCH_TOKEN_LIMIT = 1600
 
 
@@ -165,7 +162,7 @@ def single_server_waits(chances: np.ndarray, rate: float, requests: int, seed: i
 def batch_responses(discipline: str, rate: float, requests: int, seed: int) -> np.ndarray:
     """Responses in seconds under a batching discipline, at most 64 at a time; answers of at most 1600 tokens."""
     work = workload(lognormal_tokens(BATCH_TOKEN_LIMIT), rate, requests, seed)
-    return played(work, BATCH_COST, DISCIPLINES[discipline], max_num_seqs=64)["response"]
+    return played(work, BATCH_COST, DISCIPLINES[discipline], max_num_seqs=BATCH_LIMIT)["response"]
 
 
 # ---- the page -------------------------------------------------------------------------------------------

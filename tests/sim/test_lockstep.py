@@ -14,7 +14,7 @@ from hasten.core.request import Request
 from hasten.core.scheduler import Scheduler
 from hasten.deployment import Deployment
 from hasten.errors import InputError
-from hasten.latency import LinearCost
+from hasten.latency import LinearCost, TableCost
 from hasten.sim.lockstep import LockstepReplica
 from hasten.sim.recorder import Recorder
 from hasten.sim.run import simulate
@@ -41,13 +41,20 @@ def test_one_rank_alone_is_an_ordinary_replica(data):
     limits = data.draw(cases.limits(work))
     together = play(Case(work, limits, deployment.cost, **common), stepping=False)
 
-    class Alone(cases.StepCost):
-        """The inherited prices of one rank while others idle."""
-
-        decode_line = staticmethod(deployment.cost.decode_line)
-        mixed = staticmethod(deployment.cost.mixed)
-
-    check_equal(together, play(Case(work, limits, Alone(), **common), stepping=False))
+    cost = deployment.cost
+    alone = TableCost(
+        cost.lines,
+        cost.dense,
+        cost.head,
+        rates=cost.rates,
+        stages=cost.stages,
+        graph_tokens=cost.graph_tokens,
+        host_graph=cost.host_graph,
+        host_eager=cost.host_eager,
+        offset=cost.offset,
+        measured=cost.measured,
+    )
+    check_equal(together, play(Case(work, limits, alone, **common), stepping=False))
 
 
 def test_a_request_goes_to_the_rank_with_the_least_load():

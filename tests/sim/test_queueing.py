@@ -119,7 +119,7 @@ def test_a_batch_lasts_what_its_formula_says(tokens):
     work = queueing.Workload(
         arrival=np.zeros(len(tokens)), prompt_tokens=np.ones(len(tokens), int), output_tokens=np.array(tokens)
     )
-    cost = queueing.BatchCost(0.01, 0.05, 0.0002, 0.0225)
+    cost = queueing.batch_cost(0.01, 0.05, 0.0002, 0.0225)
     size, longest = len(tokens), max(tokens)
     whole = 0.01 * size + 0.05 + (0.0002 * size + 0.0225) * longest
     padded = queueing.played(work, cost, "static:batch_size=64", 64)["response"]

@@ -91,7 +91,8 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module
 
         home = import_module(_HOMES[name])
-        found = home if _HOMES[name] == f"hasten.{name}" else getattr(home, name)  # a package that is a function too
+        # A package that is a function too stays what it is.
+        found = home if _HOMES[name] == f"hasten.{name}" else getattr(home, name)
     else:
         raise AttributeError(f"module 'hasten' has no attribute {name!r}")
     globals()[name] = found

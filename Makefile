@@ -6,8 +6,8 @@ PYTHON ?=
 demo: .venv/.hasten-run ## a plan for two models on a real trace
 	.venv/bin/python scripts/demo.py
 
-test: .venv/.hasten-dev ## the whole test suite, less than a minute
-	.venv/bin/python -m pytest $(PYTEST_ARGS)
+test: .venv/.hasten-dev ## the whole test suite, a minute or two
+	.venv/bin/python -m pytest -n auto $(PYTEST_ARGS)
 
 check: .venv/.hasten-dev ## what CI runs
 	scripts/check

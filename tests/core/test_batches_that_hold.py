@@ -41,3 +41,15 @@ def test_held_members_take_nothing_from_the_budget_of_prefills_that_run_alone():
     assert chunks(step(core, [first])) == [(1, 0, 64)]
     assert [each.id for each in core.held] == [0]
     assert chunks(step(core)) == [(1, 64, 100)]
+
+
+def test_members_that_wait_for_a_client_who_leaves_are_let_go():
+    """Nobody was left to complete a step, and the batch was held for ever."""
+    core = scheduler(policy=Hold())
+    short, long = request(0, 10), request(1, 20)
+    add(core, short, long)
+    step(core, [short])
+    assert core.cancel(long, 5.0) == [short]
+    assert core.pool.free == 1000
+    assert core.cancel(long, 6.0) == []
+    assert core.schedule(6.0) is None

@@ -136,20 +136,21 @@ class Scheduler:
             else:
                 self._finish(request)
                 finished.append(request)
-        if self.held and len(self.held) == len(self.running):
-            finished.extend(self._let_go())
-        return finished
+        return finished + self._let_go()
 
-    def cancel(self, request: Request, now: float) -> None:
-        """The client left: free what `request` holds. Its tokens in flight are thrown away."""
+    def cancel(self, request: Request, now: float) -> list[Request]:
+        """The client left: free what `request` holds; its tokens in flight are waste. Returns who finished with it."""
+        if request.status == FINISHED:
+            return _NOBODY
         self.now = now
         self.pool.now = now
         if request.status == HELD:
             self.held.remove(request)
             self._held_context -= request.base
-        elif request.status != FINISHED:
+        else:
             self._discount(request)
         self._finish(request)
+        return self._let_go()
 
     # ---- many steps at once -----------------------------------------------------------------------------
 
@@ -431,9 +432,10 @@ class Scheduler:
         return False
 
     def _let_go(self) -> list[Request]:
-        finished = self.held
-        self.held = []
-        self._held_context = 0
+        """Finish the held members of a batch that has nobody left who still works."""
+        if not self.held or len(self.held) < len(self.running):
+            return _NOBODY
+        finished, self.held, self._held_context = self.held, [], 0
         for request in finished:
             self._finish(request)
         return finished

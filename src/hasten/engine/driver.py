@@ -197,7 +197,8 @@ class Engine:
             return
         if self.recording is not None:
             self.recording.cancelled(request, at)
-        self.scheduler.cancel(request, now)
+        for ended in self.scheduler.cancel(request, now):
+            self._forget(ended)
         self._forget(request)
         sequence.end(CANCELLED)
 

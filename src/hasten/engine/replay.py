@@ -83,7 +83,8 @@ class _Player:
                 self._enter(given.request(), now)
             else:
                 request = self._requests[given.id]
-                self._scheduler.cancel(request, now)
+                for ended in self._scheduler.cancel(request, now):
+                    self._end(ended)
                 self._end(request)
 
     def _enter(self, request: Request, now: float) -> None:

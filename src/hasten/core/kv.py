@@ -45,17 +45,7 @@ class BlockPool:
         if not self.prefix_caching or (not request.block_ids and request.ghost is None):
             return 0
         most = (request.target - 1) // self.block_size
-        found = 0
-        if request.block_ids:
-            per_id = request.block_tokens // self.block_size
-            for key in request.block_ids:
-                segment = self.index.get(key)
-                if segment is None:
-                    break
-                usable = min(segment.blocks, per_id, most - found)
-                found += usable
-                if usable < per_id:
-                    break
+        found = sum(usable for _, usable in self._leading(request, most))
         ghost = request.ghost
         if ghost is not None and found == request.shared:
             found += min(ghost.blocks, most - found)
@@ -65,19 +55,27 @@ class BlockPool:
         """How far `free` falls when the first `hits` cached blocks are acquired: the blocks nobody holds yet."""
         unused = 0
         left = hits
-        if left and request.block_ids:
+        for segment, usable in self._leading(request, hits):
+            if segment.users == 0:
+                unused += segment.blocks
+            left -= usable
+        return unused + left
+
+    def _leading(self, request: Request, most: int) -> list[tuple[Segment, int]]:
+        """Cached segments that `request` begins with, and how many blocks of each are of use: `most` in all."""
+        leading: list[tuple[Segment, int]] = []
+        if request.block_ids:
             per_id = request.block_tokens // self.block_size
             for key in request.block_ids:
                 segment = self.index.get(key)
-                if segment is None or left <= 0:
+                if segment is None or most <= 0:
                     break
-                usable = min(segment.blocks, per_id, left)
-                if segment.users == 0:
-                    unused += segment.blocks
-                left -= usable
+                usable = min(segment.blocks, per_id, most)
+                leading.append((segment, usable))
+                most -= usable
                 if usable < per_id:
                     break
-        return unused + left
+        return leading
 
     # ---- taking -----------------------------------------------------------------------------------------
 
@@ -118,19 +116,11 @@ class BlockPool:
         request.shared = 0
         request.segments = [] if request.block_ids and self.prefix_caching else NO_SEGMENTS
         left = hits
-        if left and request.block_ids:
-            per_id = request.block_tokens // self.block_size
-            for key in request.block_ids:
-                segment = self.index.get(key)
-                if segment is None or left <= 0:
-                    break
-                usable = min(segment.blocks, per_id, left)
-                self._use(segment)
-                request.segments.append(segment)
-                request.shared += usable
-                left -= usable
-                if usable < per_id:
-                    break
+        for segment, usable in self._leading(request, hits):
+            self._use(segment)
+            request.segments.append(segment)
+            request.shared += usable
+            left -= usable
         request.keyed = request.shared
         ghost = request.ghost
         if ghost is not None:

@@ -14,6 +14,7 @@ from hasten.latency import AnalyticalModel, Parallelism, TableCost
 from hasten.latency.memory import KVCapacity, kv_capacity
 from hasten.models import ModelShape, load_model
 from hasten.profiles import EngineLimits, EngineProfile, load_profile
+from hasten.profiles.overrides import SETTINGS
 
 KV_DTYPES = {"auto": None, "fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0}
 """Bytes per cached element by name; auto: as the checkpoint says."""
@@ -21,19 +22,6 @@ KV_DTYPES = {"auto": None, "fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "i
 STEP_TIMES = ("auto", "table", "analytical")
 """Where step times come from: measured layers or operators, data sheets, or (auto) measured layers where there are
 any and data sheets elsewhere."""
-
-_ENGINE_SETTINGS = (
-    "max_num_seqs",
-    "max_num_batched_tokens",
-    "max_model_len",
-    "block_size",
-    "chunk_tokens",
-    "long_prefill_token_threshold",
-    "prefix_caching",
-    "chunked_prefill",
-    "memory_fraction",
-    "watermark",
-)
 
 
 @dataclass(frozen=True)
@@ -120,7 +108,7 @@ class Deployment:
     @cached_property
     def limits(self) -> EngineLimits:
         """Limits of the engine on each rank: its defaults on this device after the settings given here."""
-        given = {name: getattr(self, name) for name in _ENGINE_SETTINGS}
+        given = {name: getattr(self, name) for name in SETTINGS}
         context = self.model.max_context or self.max_model_len
         if not context:
             raise InputError(f"{self.model.name} states no context length: give max_model_len")

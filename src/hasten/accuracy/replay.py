@@ -47,19 +47,10 @@ class ScaledCost(StepCost):
         return self.cost.mixed(prefills, n, context_sum) * self.factor
 
 
-class ScaledLockstep(LockstepCost):
+class ScaledLockstep(ScaledCost, LockstepCost):
     """The same for ranks that step together. Only asks ``cost``: it has no tables of its own."""
 
-    def __init__(self, cost: LockstepCost, factor: float) -> None:
-        self.cost = cost
-        self.factor = factor
-
-    def decode_line(self, n: int, context_sum: int) -> Line:
-        a, b, limit = self.cost.decode_line(n, context_sum)
-        return (a * self.factor, b * self.factor, limit)
-
-    def mixed(self, prefills: list[Chunk], n: int, context_sum: int) -> float:
-        return self.cost.mixed(prefills, n, context_sum) * self.factor
+    cost: LockstepCost
 
     def lockstep_decode_line(self, ranks: list[tuple[int, int]]) -> tuple[float, float, float, int, int]:
         a, b, limit, leader, steps = self.cost.lockstep_decode_line(ranks)

@@ -9,7 +9,7 @@ from hasten.errors import InputError
 from hasten.hardware.datafile import closest
 
 #: Settings of an engine that a user may give.
-NAMES = (
+SETTINGS = (
     "max_num_seqs",
     "max_num_batched_tokens",
     "max_model_len",
@@ -28,8 +28,8 @@ class Overrides:
 
     def __init__(self, given: Mapping[str, object], owner: str) -> None:
         for name in given:
-            if name not in NAMES:
-                hint = closest(name, NAMES) or f": known settings are {', '.join(NAMES)}"
+            if name not in SETTINGS:
+                hint = closest(name, SETTINGS) or f": known settings are {', '.join(SETTINGS)}"
                 raise InputError(f"setting {name!r} of {owner} is unknown{hint}")
         self._given = {name: value for name, value in given.items() if value is not None}
         self.names = tuple(sorted(self._given))

@@ -5,7 +5,8 @@
     python scripts/compile.py --clean    # removes them: plain Python again
 
 Only the sans-I/O core, the virtual-time driver and the compiled step costs are taken. Policies stay interpreted, so
-that anyone can write one; plain Python stays the reference.
+that anyone can write one; plain Python stays the reference. Step costs written in plain Python can't derive from the
+compiled ones: `hasten accuracy`, which scales costs, and costs of your own need a tree that is not compiled.
 """
 
 from __future__ import annotations

@@ -132,12 +132,15 @@ class BlockPool:
                 ghost.kind = BLANK
 
     def register(self, request: Request, covered: int) -> None:
-        """Enter the prompt's full blocks [keyed, covered) of `request`, which it holds, into the prefix cache.
+        """Enter the named full blocks [keyed, covered) of `request`, which it holds, into the prefix cache.
 
-        A block whose content is cached already stays a private duplicate.
+        Names end with the prompt, or go on over the answer (`names_answer`). A block whose content is cached
+        already stays a private duplicate.
         """
         per_id = request.block_tokens // self.block_size
-        last = min(covered, request.prompt_tokens // self.block_size, per_id * len(request.block_ids))
+        last = min(covered, per_id * len(request.block_ids))
+        if not request.names_answer:
+            last = min(last, request.prompt_tokens // self.block_size)
         at = request.keyed
         while at < last:
             number = at // per_id

@@ -31,7 +31,9 @@ class Request:
 
     The true output length is not here: a server does not know it. `max_tokens` is the cap the client set (or
     the room left in the context window). `block_ids` name the prompt's prefix blocks of `block_tokens` tokens
-    each, chained: an equal id means an equal prefix up to and including that block.
+    each, chained: an equal id means an equal prefix up to and including that block. With `names_answer` they go on
+    over the answer (full blocks only), so that a later turn finds it cached too. `tool` is the kind of tool that the
+    answer calls, -1 for none: a server knows it once the answer is complete, so policies read it in `on_finish`.
     """
 
     __slots__ = (
@@ -51,6 +53,7 @@ class Request:
         "last_token",
         "left",
         "max_tokens",
+        "names_answer",
         "order",
         "predicted_output",
         "preemptions",
@@ -65,6 +68,7 @@ class Request:
         "slo",
         "status",
         "target",
+        "tool",
     )
 
     def __init__(
@@ -86,9 +90,11 @@ class Request:
         self.max_tokens = max_tokens
         self.block_ids = block_ids
         self.block_tokens = block_tokens
+        self.names_answer = False
         self.session = session
         self.priority = priority
         self.slo = slo
+        self.tool = -1
         self.predicted_output = 0.0
         # Progress, written by the scheduler alone. Tokens in KV: [0, computed) while prefilling;
         # base + (group.clock - joined) while decoding.

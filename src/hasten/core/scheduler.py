@@ -66,9 +66,7 @@ class Scheduler:
         self._caps: list[tuple[int, int, Request]] = []  # (clock of the last allowed token, order, request)
         self._held_context = 0
         self._admitted = 0
-        self._made_room = (
-            False  # who waits may fit after the last call of `schedule`: nobody asked, or asked too early
-        )
+        self._made_room = False  # who waits may fit after the last `schedule`: nobody asked, or too early
         self._unreported: list[Request] = []
         self.share = OutputShare(limits)
         self._rule = _RULES[limits.admission]
@@ -454,6 +452,8 @@ class Scheduler:
                 self.prefilling.remove(request)
                 request.base = request.computed
             del self.running[request.id]
+            if request.names_answer and self.limits.prefix_caching:
+                self.pool.register(request, request.base // self.limits.block_size)
             self.pool.release(request, request.base)
             self.reserved_blocks -= request.reserved
         request.status = FINISHED

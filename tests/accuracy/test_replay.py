@@ -5,9 +5,10 @@ import pytest
 
 from hasten.accuracy.layers import left_out
 from hasten.accuracy.recorded import latencies, load_run, run_names
-from hasten.accuracy.replay import ScaledCost, replay, split
+from hasten.accuracy.replay import replay, split
 from hasten.errors import InputError
 from hasten.latency.compiled import LinearCost
+from hasten.latency.scaled import scaled
 from hasten.latency.tables import profile_paths
 
 # Published: mean TTFT and TPOT in ms, engine-side (LLMServingSim, commit 5daddb21a545, bench/).
@@ -66,7 +67,7 @@ def test_latencies_in_closed_form() -> None:
 
 
 def test_scaled_costs_scale() -> None:
-    cost = ScaledCost(LinearCost(1.0, per_context=2.0), 3.0)
+    cost = scaled(LinearCost(1.0, per_context=2.0), 3.0)
     assert cost.decode_line(4, 10)[:2] == (3.0, 6.0)
     assert cost.mixed([], 1, 10) == 63.0
 

@@ -23,6 +23,7 @@ from hasten.core.kv import BlockPool, coarsen
 from hasten.core.limits import Limits
 from hasten.core.policy import FOREVER, CachePolicy, SchedulingPolicy
 from hasten.core.queue import WaitingQueue
+from hasten.core.refusal import BUDGET, MEMORY, POLICY, RESERVATION, SLOTS
 from hasten.core.request import CLOSING, DECODING, FINISHED, HELD, PREFILLING, WAITING, Request
 from hasten.core.view import Estimates, SchedulerView
 
@@ -66,6 +67,7 @@ class Scheduler:
         self._caps: list[tuple[int, int, Request]] = []  # (clock of the last allowed token, order, request)
         self._held_context = 0
         self._admitted = 0
+        self.refusal = SLOTS  # why the last `schedule` kept the head of the queue waiting, if there is one
         self._made_room = False  # who waits may fit after the last `schedule`: nobody asked, or too early
         self._unreported: list[Request] = []
         self.share = OutputShare(limits)
@@ -218,8 +220,7 @@ class Scheduler:
             budget = self.limits.max_num_batched_tokens - decodes - held
             for chunk in chunks:
                 budget -= chunk.tokens
-            if budget > 0:
-                self._admit(chunks, budget)
+            self.refusal = self._admit(chunks, budget) if budget > 0 else BUDGET
         if not decodes and not chunks:
             return None
         batch = Batch(chunks, decodes + held, 0, group.clock, self.version)
@@ -274,6 +275,7 @@ class Scheduler:
             self._preempt(victim)
         if preempted is not None:
             self._unreported += preempted
+            self.refusal = MEMORY
             if self._rule is expected_output:
                 self.share.restart(group.clock, retract_ratio(self))
         chunks = [self._continue(request, tokens) for request, tokens in wants]
@@ -304,8 +306,8 @@ class Scheduler:
         self.prompt_tokens_scheduled += tokens
         return Chunk(request, tokens, start, last)
 
-    def _admit(self, chunks: list[Chunk], budget: int) -> None:
-        """Let waiting requests in, in order, until one does not fit: nobody overtakes."""
+    def _admit(self, chunks: list[Chunk], budget: int) -> int:
+        """Let waiting requests in, in order, until one does not fit: nobody overtakes. Returns why it does not."""
         pool = self.pool
         limits = self.limits
         size = limits.block_size
@@ -316,26 +318,24 @@ class Scheduler:
         while waiting.size and budget > 0 and len(running) < limits.max_num_seqs:
             request = waiting.head()
             if self._gates and not request.preemptions and not self.policy.admits(self.view):
-                return
+                return POLICY
             hits = pool.hits(request)
             start = hits * size
             left = request.target - start
             tokens = self._wanted(request, left, budget)
             if tokens <= 0:
-                return
+                return POLICY if self._chunks else BUDGET
             first = (start + tokens + size - 1) // size - hits
             need = (request.target + size - 1) // size - hits if limits.reserve_full_sequence else first
             if hits:
                 need += pool.unused_hits(request, hits)
             if need + limits.watermark_blocks > pool.free and (running or need > pool.free):
                 if hits and not limits.reserve_full_sequence:
-                    self._made_room = (
-                        True  # with its prefix evicted it has less to hold, and its first chunk may fit
-                    )
-                return
+                    self._made_room = True  # its prefix evicted, it holds less and its first chunk may fit
+                return MEMORY
             if self._rule is not None:
                 if not self._rule(self, request):
-                    return
+                    return RESERVATION
                 request.reserved = blocks_at_most(self, request)
                 self.reserved_blocks += request.reserved
             waiting.pop()
@@ -359,6 +359,7 @@ class Scheduler:
                 request.status = PREFILLING
                 self.prefilling.append(request)
             chunks.append(Chunk(request, tokens, start, last))
+        return BUDGET if budget <= 0 else SLOTS
 
     # ---- the decode group -------------------------------------------------------------------------------
 

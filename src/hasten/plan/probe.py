@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from hasten.core.batch import Chunk
 from hasten.deployment import Deployment
 from hasten.errors import InputError
-from hasten.latency.compiled import Line, StepCost
+from hasten.latency.compiled import StepCost
+from hasten.latency.scaled import scaled
 from hasten.plan.constraints import Check, Constraints
 from hasten.report import metrics
 from hasten.report.metrics import percentile_with_losses
@@ -178,27 +178,12 @@ def stretched(work: Workload, factor: float) -> Workload:
 # -- slower steps ---------------------------------------------------------------------------------------
 
 
-class ScaledCost(StepCost):
-    """Another cost with every step `factor` times as long."""
-
-    def __init__(self, cost: StepCost, factor: float) -> None:
-        self._cost = cost
-        self._factor = factor
-
-    def decode_line(self, n: int, context_sum: int) -> Line:
-        fixed, slope, limit = self._cost.decode_line(n, context_sum)
-        return fixed * self._factor, slope * self._factor, limit
-
-    def mixed(self, prefills: list[Chunk], n: int, context_sum: int) -> float:
-        return self._cost.mixed(prefills, n, context_sum) * self._factor
-
-
 class _Slowed(Deployment):
     """A deployment whose steps last longer than its latency model says."""
 
     @property
-    def cost(self) -> ScaledCost:  # type: ignore[override]
-        return ScaledCost(super().cost, self.__dict__["slowdown"])
+    def cost(self) -> StepCost:  # type: ignore[override]
+        return scaled(super().cost, self.__dict__["slowdown"])
 
 
 def slowed(deployment: Deployment, factor: float) -> Deployment:

@@ -71,6 +71,8 @@ class LockstepReplica(EngineLoop):
 
     def _schedule(self, tokens: Tokens, now: float) -> Batch | None:
         batch = tokens.scheduler.schedule(now)
+        if tokens.log is not None:
+            tokens.log.decided(batch, now)
         if batch is not None and (batch.prefills or batch.preempted is not None):
             tokens.note(batch)
         return batch

@@ -18,6 +18,7 @@ from hasten.core.request import Request
 from hasten.core.scheduler import Scheduler
 from hasten.latency.compiled import Line
 from hasten.sim.frontend import Frontend
+from hasten.sim.steps import RankSteps, StepLog
 from hasten.sim.tokens import Tokens
 
 
@@ -55,6 +56,7 @@ class EngineLoop:
         self._b = 0.0
         self._context = 0  # tokens in KV that the cost of the first step of the series depends on
         self._growth = 0  # by which they grow per step
+        self._log: StepLog | None = None
         # Books (seconds, counts).
         self.busy = 0.0
         self.steps = 0
@@ -66,9 +68,18 @@ class EngineLoop:
         """Tokens that decoding sequences emitted."""
         return sum(each.decoded for each in self._tokens)
 
+    def keep(self, log: StepLog) -> None:
+        """Write every step to `log` from now on."""
+        self._log = log
+        for tokens in self._tokens:
+            tokens.log = RankSteps(self.index, tokens.scheduler)
+            log.ranks.append(tokens.log)
+
     def deliver(self, request: Request, now: float) -> None:
         """`request` reaches the front end at `now` (s)."""
         at = now if self.frontend is None else self.frontend.deliver(request, now)
+        if self._log is not None:
+            self._log.ready[request.id] = at
         self.inbox.append((at, request))
         if self._idle:
             self.next_time = min(self.next_time, at)

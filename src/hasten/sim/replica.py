@@ -49,6 +49,8 @@ class Replica(EngineLoop):
                 self.turned_away.append(request)
         for _ in range(self.depth - len(in_flight)):
             batch = scheduler.schedule(now)
+            if self.tokens.log is not None:
+                self.tokens.log.decided(batch, now)
             if batch is None:
                 break
             if batch.prefills or batch.preempted is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from time import perf_counter
 
 from hasten.core.batch import Chunk
@@ -19,6 +20,7 @@ from hasten.core.scheduler import Scheduler
 from hasten.deployment import Deployment
 from hasten.errors import InputError
 from hasten.latency.compiled import LockstepCost, StepCost
+from hasten.latency.scaled import scaled
 from hasten.policies import load_policy
 from hasten.report.gaps import Gaps
 from hasten.report.records import Records
@@ -31,6 +33,7 @@ from hasten.sim.recorder import Recorder
 from hasten.sim.replica import Replica
 from hasten.sim.simulation import Progress, Simulation
 from hasten.sim.source import source_of
+from hasten.sim.steps import StepLog
 from hasten.workload import Workload
 
 
@@ -47,25 +50,31 @@ def simulate(
     seed: int = 0,
     stepping: bool = False,
     cost: StepCost | None = None,
+    speeds: Sequence[float] = (),
+    log: StepLog | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Play `work` on `deployment` in virtual time and report latencies (s), rates, use and cost.
 
     Policies are names ("sjf"), names with parameters ("static:batch_size=8"), paths ("./mine.py") or instances;
     every replica gets a copy. `stepping` takes every step one by one instead of jumping over those that decide
-    nothing: equal to rounding, slower. `cost` replaces the step times. `progress(ended, total)` is called at times.
+    nothing: equal to rounding, slower. `cost` replaces the step times. `speeds` are those of the replicas, 1 being
+    nominal: a straggler at 0.5 takes twice as long for every step, and nobody tells the policies. `log` is filled
+    with every step. `progress(ended, total)` is called at times.
 
-    Raises InputError for an unknown policy or setting, or a model that does not fit.
+    Raises InputError for an unknown policy or setting, speeds that don't fit, or a model that does not fit.
     """
     began = perf_counter()
     recorder = Recorder()
     truth: dict[int, int] = {}
     estimates = CostEstimates(deployment.cost if cost is None else cost)
     policies = (load_policy("schedule", schedule), load_policy("cache", cache))
-    is_lockstep = deployment.parallelism.is_lockstep
+    each = 1 if deployment.parallelism.is_lockstep else deployment.parallelism.dp
     replicas = [
-        _replica(deployment, index, policies, recorder, truth, estimates=estimates, stepping=stepping)
-        for index in range(deployment.replicas * (1 if is_lockstep else deployment.parallelism.dp))
+        _replica(
+            deployment, index, policies, recorder, truth, estimates=estimates, stepping=stepping, speed=speed
+        )
+        for index, speed in enumerate(_speeds(deployment.replicas, speeds, each))
     ]
     simulation = Simulation(
         source_of(work, slo),
@@ -78,22 +87,42 @@ def simulate(
         estimates=estimates,
         seed=seed,
     )
+    if log is not None:
+        for replica in replicas:
+            replica.keep(log)
     simulation.run(progress)
+    stats = RunStats(
+        [_stats(replica) for replica in replicas],
+        simulated_seconds=simulation.now,
+        wall_seconds=perf_counter() - began,
+    )
+    return _report(deployment, work, records_of(recorder), stats, slo)
+
+
+def _report(
+    deployment: Deployment, work: Workload, records: Records, stats: RunStats, slo: SLO | None
+) -> Report:
     return Report(
-        records=records_of(recorder),
+        records=records,
         origin=deployment.latency.origin,
         error=_error(deployment),
-        stats=RunStats(
-            [_stats(replica) for replica in replicas],
-            simulated_seconds=simulation.now,
-            wall_seconds=perf_counter() - began,
-        ),
+        stats=stats,
         label=deployment.label,
         slo=slo,
         price_per_hour=deployment.price_per_hour,
         request_rate=work.rate,
         max_concurrency=None if work.closed_loop is None else work.closed_loop.concurrency,
     )
+
+
+def _speeds(replicas: int, speeds: Sequence[float], each: int) -> list[float]:
+    """The speed of every engine loop, `each` of them per replica. Raises InputError."""
+    if speeds and (len(speeds) != replicas or not all(0.001 <= speed <= 1000.0 for speed in speeds)):
+        raise InputError(
+            f"speeds are {', '.join(f'{speed:g}' for speed in speeds)} for {replicas} replicas: "
+            "give one from 0.001 to 1000 for each, such as 1,1,0.5"
+        )
+    return [speed for speed in speeds or [1.0] * replicas for _ in range(each)]
 
 
 def _replica(
@@ -105,9 +134,12 @@ def _replica(
     *,
     estimates: CostEstimates,
     stepping: bool,
+    speed: float,
 ) -> EngineLoop:
     """One engine loop: of a single scheduler, or of all data-parallel ranks that step together."""
     depth, frontend, cost = deployment.profile.loop_depth, _frontend(deployment), estimates.cost
+    if speed != 1.0:
+        cost = scaled(cost, 1.0 / speed)
     parallelism = deployment.parallelism
     ranks = [
         _scheduler(deployment, policies, estimates)

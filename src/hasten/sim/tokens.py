@@ -14,6 +14,7 @@ from hasten.core.policy import FOREVER
 from hasten.core.request import DECODING, FINISHED, WAITING, Request
 from hasten.core.scheduler import Scheduler
 from hasten.sim.recorder import Recorder
+from hasten.sim.steps import RankSteps
 
 NOBODY: Final[list[Request]] = []
 
@@ -31,6 +32,7 @@ class Tokens:
         self._emitted = 0.0  # when the decode group last emitted
         self._late: dict[int, float] = {}  # members that emitted since, and when
         self._in_doubt: list[Request] = []  # preempted with a token in flight
+        self.log: RankSteps | None = None
 
     # ---- what is coming ---------------------------------------------------------------------------------
 
@@ -74,6 +76,8 @@ class Tokens:
         """The oldest batch in flight ended at `at` (s). Returns who finished."""
         scheduler = self.scheduler
         batch = scheduler.in_flight[0]
+        if self.log is not None:
+            self.log.ended(at)
         stopped = NOBODY
         if batch.num_decodes:
             weight = batch.num_decodes - batch.padding
@@ -105,6 +109,8 @@ class Tokens:
         weight = last.num_decodes - last.padding
         if weight > 0:
             self._log_series(steps, start, gaps, weight)
+        if self.log is not None:
+            self.log.ended(now, steps, stays=pipelined)
         self._emitted = now
         self.decoded += steps * weight
         clock = last.clock + steps - 1

@@ -7,25 +7,23 @@ scripts/accuracy_table.py --check    exit 1 when the page is not up to date
 from __future__ import annotations
 
 import argparse
-import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from pages import agree, filled, table
 
-from hasten.accuracy.layers import left_out, operators_left_out
+from hasten.accuracy.layers import left_out
 from hasten.accuracy.recorded import Floats, Latencies, RecordedRun, load_run, run_names
 from hasten.accuracy.replay import Replay, replay
-from hasten.latency.tables import operator_paths, profile_paths
+from hasten.latency.tables import profile_paths
 from hasten.latency.tables.offsets import find_offsets
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "accuracy.md"
 
 FITTED_UNTIL = 15.0
-PERCENT = re.compile(r"([+-]?\d+\.\d)(?=%)")
-TOLERANCE = 0.25  # percentage points
 FIGURES = (
     "ttft mean",
     "ttft p50",
@@ -37,13 +35,6 @@ FIGURES = (
     "e2e p99",
     "throughput",
 )
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table."""
-    head = list(head)
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def cells(found: Replay, of: Latencies | None = None) -> list[str]:
@@ -89,23 +80,6 @@ def left_out_errors(paths: list[Path], errors_of: Callable[[Path], dict[str, Flo
     return table([head, "what", "left out", "median error", "95th percentile"], rows)
 
 
-def filled(page: str, name: str, text: str) -> str:
-    """The page with a table put between its marks."""
-    before, start, rest = page.partition(f"<!-- {name} -->")
-    _, end, after = rest.partition(f"<!-- end of {name} -->")
-    if not start or not end:
-        raise SystemExit(f"{PAGE} has no marks for {name}")
-    return f"{before}{start}\n\n{text}\n\n{end}{after}"
-
-
-def agree(one: str, other: str) -> bool:
-    """Whether two pages say the same, percentages within TOLERANCE: libraries round differently."""
-    first, second = PERCENT.findall(one), PERCENT.findall(other)
-    return PERCENT.sub("", one) == PERCENT.sub("", other) and all(
-        abs(float(a) - float(b)) <= TOLERANCE for a, b in zip(first, second, strict=True)
-    )
-
-
 def main() -> int:
     """Write the tables, or compare them with the page."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -115,7 +89,6 @@ def main() -> int:
     page = filled(page, "late table", replays(FITTED_UNTIL))
     page = filled(page, "whole table", replays(0.0))
     page = filled(page, "layer table", left_out_errors(profile_paths(), left_out, "profile"))
-    page = filled(page, "operator table", left_out_errors(operator_paths(), operators_left_out, "device"))
     if args.check:
         is_same = agree(page, old)
         print("up to date" if is_same else f"{PAGE.name} is out of date: run scripts/accuracy_table.py")

@@ -1,4 +1,4 @@
-"""How well measurements are interpolated: every second shape left out and predicted from the others."""
+"""How well layer profiles are interpolated: every second shape left out and predicted from the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from hasten.accuracy.recorded import Floats
 from hasten.latency.tables.layers import LayerProfile, line_through, power_through
-from hasten.latency.tables.operators import OperatorTables
 
 Interpolation = Callable[[Floats, Floats, Any], Floats]
 
@@ -40,37 +39,6 @@ def left_out(path: Path) -> dict[str, Floats]:
     ]
     found["decodes beside a prefill"] = [_every_second(raw["contexts"], raw["mixed"], line_through)]
     return {kind: np.concatenate(parts) for kind, parts in found.items()}
-
-
-#: Operator tables: start of their names -> (what they are, axes along which shapes are left out).
-OPERATORS = (
-    ("gemm", "matrix products", (0, 1, 2)),
-    ("prefill", "prefill attention", (2,)),
-    ("decode", "decode attention", (2, 3)),
-    ("experts", "experts", (0,)),
-    ("all_", "collectives", (1,)),
-    ("reduce_scatter", "collectives", (1,)),
-)
-
-
-def operators_left_out(path: Path) -> dict[str, Floats]:
-    """The same for the operator tables of a device, interpolated in the logs of size and time."""
-    tables = OperatorTables(path)
-    found: dict[str, list[Floats]] = {}
-    for name in tables.columns:
-        for start, kind, axes in OPERATORS:
-            if name.startswith(start) and "." not in name:
-                sizes, times = tables.axes(name), np.exp(tables.log_seconds(name))
-                found.setdefault(kind, []).extend(
-                    _every_second(sizes[axis], np.moveaxis(times, axis, -1), power_through) for axis in axes
-                )
-    return {kind: _known(np.concatenate(parts)) for kind, parts in found.items()}
-
-
-def _known(errors: Floats) -> Floats:
-    """Errors where both the shape left out and its neighbours were timed."""
-    found: Floats = errors[~np.isnan(errors)]
-    return found
 
 
 def _every_second(axis: Any, values: Any, through: Interpolation) -> Floats:

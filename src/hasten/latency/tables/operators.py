@@ -1,23 +1,26 @@
 """Operator tables: single kernels by shape, timed on one device; combined into the layers of any model.
 
-Between shapes, times are interpolated in the logs of time and size, where they are smooth. Nothing was timed
-for a prefill behind cached tokens: each pair of a new and a cached token is taken to cost what a pair costs in
-the longest prefill timed, and the cached keys and values at least their reading. Nothing was timed for decodes
-beside a prefill either: they cost as many times more as the data sheet model says.
+Between shapes, the log of measured over data sheet seconds is interpolated (`surface.py`), times that can't be right
+aside. Nothing was timed for a prefill behind cached tokens: each pair of a new and a cached token is taken to cost
+what a pair costs in the longest prefill timed, and the cached keys and values at least their reading. Nothing was
+timed for decodes beside a prefill either: they cost as many times more as the data sheet model says.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hasten.hardware import load_device
 from hasten.latency.compiled import MeasuredAttention
-from hasten.latency.tables.layers import DATA, Array, power_through
+from hasten.latency.tables.ideals import Ideals
+from hasten.latency.tables.layers import DATA, Array
+from hasten.latency.tables.surface import Surface, level_through
 
 if TYPE_CHECKING:
     from hasten.latency.tables.model import TableModel
@@ -25,30 +28,52 @@ if TYPE_CHECKING:
 SCALE = 1024.0
 UNKNOWN = -32768
 FURTHEST = 1 << 17  # tokens: a prefill's cost is a line in its past, given at 0 and here
+FEWEST = 8  # token counts that must be timed before a product's times are used
 
 
 class OperatorTables:
-    """Times in seconds of single kernels on one device: matrix products, attention, experts, collectives."""
+    """Times in seconds of single kernels on one device: matrix products, attention, experts, collectives.
+
+    A table is unpacked when it is first asked for.
+    """
 
     def __init__(self, path: Path) -> None:
-        with np.load(path, allow_pickle=False) as stored:
-            raw: dict[str, Any] = {key: stored[key] for key in stored.files}
-        self.about: dict[str, Any] = json.loads(raw.pop("about").tobytes())
-        self.columns: Mapping[str, Any] = raw
+        self._stored: Any = np.load(BytesIO(path.read_bytes()), allow_pickle=False)
+        self._names = frozenset(self._stored.files)
+        self._surfaces: dict[str, Surface] = {}
+        self.about: dict[str, Any] = json.loads(self._stored["about"].tobytes())
+
+    @property
+    def names(self) -> list[str]:
+        """The tables, sorted."""
+        return sorted(name for name in self._names if "." not in name and name != "about")
+
+    @cached_property
+    def ideals(self) -> Ideals:
+        """Data sheet seconds of the kernels on this device."""
+        return Ideals(load_device(self.about["device"]))
 
     def has(self, name: str) -> bool:
         """Whether there is a table of this name."""
-        return name in self.columns
+        return name in self._names
 
     def axes(self, name: str) -> list[Array]:
         """The shapes of a table along each axis, rising."""
-        return [self.columns[f"{name}.{i}"].astype(np.float64) for i in range(self.columns[name].ndim)]
+        dimensions = len([key for key in self._names if key.startswith(f"{name}.")])
+        return [self._stored[f"{name}.{i}"].astype(np.float64) for i in range(dimensions)]
 
-    def log_seconds(self, name: str, *index: Any) -> Array:
-        """Natural logs of the seconds of a table's entries; NaN where a shape was not timed."""
-        packed = self.columns[name][index]
-        found: Array = np.where(packed == UNKNOWN, np.nan, packed / SCALE * np.log(2.0) + np.log(1e-6))
+    def seconds(self, name: str) -> Array:
+        """The times of a table as they were measured; NaN where a shape was not timed."""
+        packed = self._stored[name]
+        found: Array = np.where(packed == UNKNOWN, np.nan, np.exp2(packed / SCALE) * 1e-6)
         return found
+
+    def surface(self, name: str) -> Surface:
+        """A table to be read between its shapes."""
+        if name not in self._surfaces:
+            ideal, floor = self.ideals.of(name)
+            self._surfaces[name] = Surface(self.axes(name), self.seconds(name), ideal=ideal, floor=floor)
+        return self._surfaces[name]
 
     def product_seconds(self, dtype: str, tokens: Array, n_out: int, n_in: int) -> Array | None:
         """Seconds of a product of [tokens, n_in] by [n_in, n_out]; None outside the shapes timed.
@@ -58,41 +83,46 @@ class OperatorTables:
         name = f"gemm-{dtype}"
         if not self.has(name):
             return None
-        m, n, k = self.axes(name)
+        surface = self.surface(name)
+        m, n, k = surface.axes
         times = 1
         while n_out / times > n[-1]:
             times *= 2
         if not (n[0] <= n_out / times and k[0] <= n_in <= k[-1]):
             return None
-        total = np.zeros(len(m))
+        levels = np.zeros(len(m))
         for place, share in _corners((n, n_out / times), (k, n_in)):
-            total += share * self.log_seconds(name, slice(None), *place)
-        known = ~np.isnan(total)
-        if known.sum() < 8:
+            levels += share * surface.ratio[:, place[0], place[1]]
+        if np.count_nonzero(~np.isnan(levels)) < FEWEST:
             return None
-        return times * power_through(m[known], np.exp(total[known]), tokens)
+        shape = (tokens, n_out / times, n_in)
+        found = surface.ideal(*shape) * np.exp(level_through(m, levels, tokens))
+        seconds: Array = times * np.maximum(found, self.ideals.product_floor(dtype, *shape))
+        return seconds
 
     def collective_seconds(self, kind: str, devices: int, size: Array) -> Array | None:
         """Seconds of a collective of ``size`` bytes among so many devices; None when they weren't timed."""
         if not self.has(kind):
             return None
-        groups, sizes = self.axes(kind)
+        surface = self.surface(kind)
+        groups, sizes = surface.axes
         if devices not in groups:
             return None
-        times = self.log_seconds(kind, int(np.searchsorted(groups, devices)))
-        known = ~np.isnan(times)
-        return power_through(sizes[known], np.exp(times[known]), size)
+        levels = surface.ratio[int(np.searchsorted(groups, devices))]
+        found: Array = surface.ideal(devices, size) * np.exp(level_through(sizes, levels, size))
+        return found
 
-    def attention(self, name: str, heads: float, kv_heads: int) -> tuple[list[Array], Array] | None:
-        """Axes and seconds of one configuration of heads: by tokens, or by sequences and context."""
+    def attention(self, name: str, heads: float, kv_heads: int) -> tuple[Surface, tuple[int, int]] | None:
+        """The table of attention and the place of one configuration of heads in it: by tokens, or by sequences
+        and context."""
         if not self.has(name):
             return None
-        axes = self.axes(name)
+        surface = self.surface(name)
+        axes = surface.axes
         if heads not in axes[0] or kv_heads not in axes[1]:
             return None
         place = int(np.searchsorted(axes[0], heads)), int(np.searchsorted(axes[1], kv_heads))
-        times = np.exp(self.log_seconds(name, *place))
-        return None if np.isnan(times).all() else (axes[2:], times)
+        return None if np.isnan(surface.seconds[place]).all() else (surface, place)
 
 
 def _corners(*sides: tuple[Array, float]) -> list[tuple[tuple[int, ...], float]]:
@@ -153,15 +183,15 @@ class BoundOperators:
 
     def expert_seconds(self, tokens: Array, visited: Array) -> Array:
         """Seconds of one layer's experts on ``tokens`` tokens, with the routing that was timed."""
-        name = self._expert_table or ""
-        times = np.exp(self.tables.log_seconds(name, slice(None)))
-        return power_through(self.tables.axes(name)[0], times, tokens)
+        surface = self.tables.surface(self._expert_table or "")
+        found: Array = surface.ideal(tokens) * np.exp(level_through(surface.axes[0], surface.ratio, tokens))
+        return found
 
     def has_attention(self) -> bool:
         """Whether attention of the model's heads was timed."""
         return self._attention_tables() is not None
 
-    def _attention_tables(self) -> tuple[tuple[list[Array], Array], tuple[list[Array], Array]] | None:
+    def _attention_tables(self) -> tuple[tuple[Surface, tuple[int, int]], ...] | None:
         model, split = self._model.model, self._model.parallelism
         kinds = {group.attention for group in model.layers}
         if len(kinds) != 1:
@@ -182,14 +212,16 @@ class BoundOperators:
         found = self._attention_tables()
         if found is None:
             raise LookupError("no attention was timed for these heads: ask has_attention first")
-        ((chunks,), prefill), ((sequences, contexts), decode) = found
+        (prefill, at), (decode, place) = found
+        contexts = decode.axes[3]
         cost = self._model.forward.attentions[0]
         reading = self._model.byte_seconds * cost.decode_seen_bytes / cost.layers
-        rows = _decode_rows(sequences, contexts, decode, max_num_seqs, reading)
+        rows = _decode_rows(decode, place, max_num_seqs, reading)
         rho = cost.mixed_slowdown(self._model.mixed_sigma)
         tokens = np.arange(max_tokens + 1, dtype=np.float64)
-        alone = power_through(chunks, prefill, np.maximum(tokens, 1.0))
-        pair = prefill[-1] / (0.5 * chunks[-1] * (chunks[-1] + 1.0))
+        alone = _prefill_row(prefill, at, np.maximum(tokens, 1.0))
+        longest = prefill.axes[2][-1:]
+        pair = _prefill_row(prefill, at, longest) / (0.5 * longest * (longest + 1.0))
         behind = alone + FURTHEST * np.maximum(pair * tokens, reading)
         knots = [0, *contexts.astype(int).tolist()]
         decoding = layers * np.concatenate([rows[:, :1], rows], axis=1)
@@ -201,28 +233,33 @@ class BoundOperators:
         )
 
 
-def _decode_rows(sequences: Array, contexts: Array, times: Array, most: int, reading: float) -> Array:
-    """Seconds by number of sequences (0 to ``most``) and context; untimed large batches in proportion.
+def _prefill_row(surface: Surface, place: tuple[int, int], tokens: Array) -> Array:
+    """Seconds of prompts of so many tokens."""
+    heads, kv_heads, sizes = surface.axes
+    levels = level_through(sizes, surface.ratio[place], tokens)
+    found: Array = surface.ideal(heads[place[0]], kv_heads[place[1]], tokens) * np.exp(levels)
+    return found
 
-    Not below the reading of the cache where a batch is large enough for its reading to count.
+
+def _decode_rows(surface: Surface, place: tuple[int, int], most: int, reading: float) -> Array:
+    """Seconds by number of sequences (0 to ``most``) and context.
+
+    Batches too large to be timed reach what the largest timed one of the same context does, and contexts that were
+    never timed what the one before does. Not below the reading of the cache.
     """
-    filled = times.copy()
-    for i in range(len(sequences)):
-        for j in range(len(contexts)):
-            if np.isnan(
-                filled[i, j]
-            ):  # too large for the device's memory: as the largest known, in proportion
-                known = np.flatnonzero(~np.isnan(filled[:i, j]))
-                if len(known):
-                    filled[i, j] = filled[known[-1], j] * sequences[i] / sequences[known[-1]]
-                else:
-                    filled[i, j] = filled[i, j - 1] * contexts[j] / contexts[j - 1]
+    heads, kv_heads, sequences, contexts = surface.axes
     counts = np.maximum(np.arange(most + 1, dtype=np.float64), 1.0)
-    rows = np.stack([power_through(sequences, column, counts) for column in filled.T], axis=1)
+    levels = surface.ratio[place]
+    columns: list[Array] = []
+    for column in levels.T:
+        timed = not np.isnan(column).all()
+        columns.append(level_through(sequences, column, counts) if timed else columns[-1])
+    shape = (heads[place[0]], kv_heads[place[1]], counts[:, None], contexts[None, :])
+    rows = surface.ideal(*shape) * np.exp(np.stack(columns, axis=1))
     floor = reading * counts[:, None] * contexts[None, :]
     rows = np.maximum(np.maximum.accumulate(rows, axis=1), floor)
     rows[0] = 0.0
-    return rows
+    return np.asarray(rows)
 
 
 def operator_paths() -> list[Path]:

@@ -1,4 +1,4 @@
-"""Write docs/reference/ from the code: commands, policies, models, devices, engines. `--check` fails on stale pages."""
+"""Write docs/reference/ from the code: commands, methods, models, devices, engines. `--check` fails on stale pages."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hasten.claims.harness.claim import EVIDENCE
+from hasten.claims.harness.methods import Method, all_roles, list_methods
+from hasten.claims.harness.record import recorded
 from hasten.cli import command_names, help_of, parser_of
 from hasten.cli.models import billions
 from hasten.cli.output.table import number, significant
+from hasten.cli.reproduce import interval, value
 from hasten.hardware import Device, device_names, load_device
 from hasten.models import load_model, model_names
-from hasten.policies import PolicyCard, policy_card, policy_names, roles
+from hasten.policies import PolicyCard, roles
 from hasten.profiles import load_profile, profile_names
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -80,42 +84,77 @@ def _syntax(action: argparse.Action) -> str:
     return f"{action.option_strings[-1]} {value}" if action.nargs != 0 else action.option_strings[-1]
 
 
-# ---- policies -------------------------------------------------------------------------------------------------
+# ---- policies and other methods -------------------------------------------------------------------------------
 
 
 def policies_page() -> str:
-    """Every policy by role, from its docstring and fields."""
+    """Every method by role, with a link to its own page."""
     parts = [
-        "# Policies",
+        "# Policies and other methods",
         prose(
             """
             A policy is chosen by name (`--schedule sjf`), with parameters (`--schedule
-            static:batch_size=8`), as a file (`--schedule ./mine.py`) or, in Python, as an instance.
+            static:batch_size=8`), as a file (`--schedule ./mine.py`) or, in Python, as an instance. Methods of
+            the roles behind `length` are functions. Verdicts are those of the
+            [claims of their papers](../claims.md), re-run here.
             """
         ),
     ]
-    for role in roles():
-        cards = [policy_card(role, name) for name in policy_names(role)]
-        parts += [
-            f"## {role}",
-            table(["policy", "what it does"], [[f"`{c.name}`", c.summary] for c in cards]),
-        ]
-        parts += [_policy(card) for card in cards]
+    for role in all_roles():
+        found = list_methods(role)
+        if found:
+            rows = [
+                [f"[`{each.card.name}`](methods/{each.card.name}.md)", each.card.summary, each.verdict]
+                for each in found
+            ]
+            parts += [f"## {role}", table(["method", "what it does", "claim"], rows)]
     return "\n\n".join(parts)
 
 
-def _policy(card: PolicyCard) -> str:
-    facts = [
-        f"- {label}: {text}"
-        for label, text in (("Paper", card.paper), ("Differs", card.differs), ("Needs", card.needs))
-        if text
-    ]
-    parts = [f"### {card.role} {card.name}", card.summary]
-    parts += ["\n".join(facts)] if facts else []
+def method_pages() -> dict[str, str]:
+    """One page per method: what it does in each of its roles, when to use it, parameters, claim, verdict."""
+    by_name: dict[str, list[Method]] = {}
+    for method in list_methods():
+        by_name.setdefault(method.card.name, []).append(method)
+    return {f"methods/{name}.md": _method_page(name, by_name[name]) for name in sorted(by_name)}
+
+
+def _method_page(name: str, found: Sequence[Method]) -> str:
+    parts = [f"# {name}"]
+    for method in found:
+        parts += [f"## As {method.card.role}", *_card(method.card)]
+    claims = {method.claim: method for method in found if method.claim}
+    for claim, method in claims.items():
+        result = recorded(claim)
+        parts += [f"## Claim: {method.verdict}", prose(f"The paper says: {method.headline}.")]
+        if result is not None:
+            rows = [
+                [each["name"], each["unit"], value(each["paper"]), interval(each)]
+                for each in result["figures"]
+            ]
+            parts += [
+                table(["figure", "unit", "published", "ours (95 % interval)"], rows),
+                f"Evidence: {EVIDENCE[method.evidence]}. Origin: {result['origin']}. Baseline: {result['baseline']}. "
+                f"[Falsifiers, regions of loss, plots](../../claims.md#{claim}); again: `hasten reproduce {claim}`.",
+            ]
+    return "\n\n".join(parts)
+
+
+def _card(card: PolicyCard) -> list[str]:
+    labels = {
+        "Use when": card.use_when,
+        "Avoid when": card.avoid_when,
+        "Paper": card.paper,
+        "Differs": card.differs,
+        "Needs": card.needs,
+    }
+    parts = [card.summary, "\n".join(f"- {label}: {text}" for label, text in labels.items() if text)]
+    if card.role in roles():
+        parts.append(f"Choose it: `--{card.role} {card.name}`.")
     if card.parameters:
         rows = [[f"`{each.name}`", each.type, str(each.default), each.comment] for each in card.parameters]
         parts.append(table(["parameter", "type", "default", "unit and meaning"], rows))
-    return "\n\n".join(parts)
+    return [part for part in parts if part]
 
 
 # ---- models, devices, engines ---------------------------------------------------------------------------------
@@ -258,8 +297,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a page is stale")
     is_check = parser.parse_args(arguments).check
     stale = 0
-    for name, make in PAGES.items():
-        path, text = FOLDER / name, f"{NOTICE}\n\n{make()}\n"
+    texts = {name: make() for name, make in PAGES.items()} | method_pages()
+    for path in sorted((FOLDER / "methods").glob("*.md")):
+        if f"methods/{path.name}" not in texts:
+            stale += 1
+            print(
+                f"docs/reference/methods/{path.name}: no method of that name{'' if is_check else ': deleted'}"
+            )
+            if not is_check:
+                path.unlink()
+    for name, body in texts.items():
+        path, text = FOLDER / name, f"{NOTICE}\n\n{body}\n"
         old = path.read_text(encoding="utf-8") if path.exists() else ""
         if old == text:
             continue

@@ -14,7 +14,7 @@ from typing import Any
 from hasten.policies import parameters
 from hasten.policies.discovery import find_class, name_of
 
-_SECTIONS = ("Paper", "Differs", "Needs")
+_SECTIONS = ("Paper", "Differs", "Needs", "Use when", "Avoid when")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class PolicyCard:
     differs: str = ""
     needs: str = ""
     parameters: tuple[Parameter, ...] = ()
+    use_when: str = ""
+    avoid_when: str = ""
 
 
 def policy_card(role: str, name: str) -> PolicyCard:
@@ -49,7 +51,7 @@ def policy_card(role: str, name: str) -> PolicyCard:
 
 def card_of(cls: type, role: str) -> PolicyCard:
     """The card of a policy's class."""
-    sections = _sections(inspect.cleandoc(cls.__dict__.get("__doc__") or ""))
+    sections = sections_of(inspect.cleandoc(cls.__dict__.get("__doc__") or ""))
     comments = _comments(cls)
     kinds = parameters.types_of(cls)
     listed = tuple(
@@ -62,17 +64,25 @@ def card_of(cls: type, role: str) -> PolicyCard:
         for field in parameters.fields_of(cls)
     )
     return PolicyCard(
-        role, name_of(cls), sections[""], sections["Paper"], sections["Differs"], sections["Needs"], listed
+        role,
+        name_of(cls),
+        sections[""],
+        paper=sections["Paper"],
+        differs=sections["Differs"],
+        needs=sections["Needs"],
+        parameters=listed,
+        use_when=sections["Use when"],
+        avoid_when=sections["Avoid when"],
     )
 
 
 def needs_of(cls: type) -> str:
     """What a policy's class says that it needs; empty when it says nothing."""
-    return _sections(inspect.cleandoc(cls.__dict__.get("__doc__") or ""))["Needs"]
+    return sections_of(inspect.cleandoc(cls.__dict__.get("__doc__") or ""))["Needs"]
 
 
-def _sections(text: str) -> dict[str, str]:
-    """The first paragraph under "", and what follows "Paper:", "Differs:" and "Needs:", each on one line."""
+def sections_of(text: str) -> dict[str, str]:
+    """The first paragraph of a docstring under "", and what follows each section's head, each on one line."""
     found = dict.fromkeys(("", *_SECTIONS), "")
     current: str | None = ""
     for line in text.splitlines():

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import difflib
 import importlib
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from hasten.profiles import load_profile, profile_names
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 NOTICE = "<!-- written by scripts/reference.py: change the code, then run it again -->"
+CLAIMS = os.path.relpath(FOLDER.parent / "claims.md", FOLDER / "methods")
 GIB = 2**30
 
 
@@ -135,7 +137,7 @@ def _method_page(name: str, found: Sequence[Method]) -> str:
             parts += [
                 table(["figure", "unit", "published", "ours (95 % interval)"], rows),
                 f"Evidence: {EVIDENCE[method.evidence]}. Origin: {result['origin']}. Baseline: {result['baseline']}. "
-                f"[Falsifiers, regions of loss, plots](../../claims.md#{claim}); again: `hasten reproduce {claim}`.",
+                f"[Falsifiers, regions of loss, plots]({CLAIMS}#{claim}); again: `hasten reproduce {claim}`.",
             ]
     return "\n\n".join(parts)
 

@@ -111,7 +111,7 @@ BAD_FILES = {
     "unknown columns": (
         "time,in,out\n1,2,3\n",
         ":1",
-        "first line 'time,in,out' fits no known format (azure, bailian",
+        "first line 'time,in,out' fits no known format (agent_calls, azure",
     ),
     "no header": ("1,2,3\n4,5,6\n", ":1", "fits no known format"),
     "some JSON": ('{"a": 1}\n', ":1", "fits no known format"),
@@ -195,7 +195,7 @@ def test_damaged_gzip_document(tmp_path):
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"format": "csv"}, "format = 'csv' is unknown: use one of azure, bailian"),
+        ({"format": "csv"}, "format = 'csv' is unknown: use one of agent_calls, azure"),
         ({"format": "./none.py"}, "no such reader file"),
         ({"limit": 0}, "limit = 0 is below 1"),
         ({"rate": -1}, "rate = -1 must be above 0"),

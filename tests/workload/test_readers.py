@@ -92,6 +92,12 @@ VLLM = json.dumps(
     }
 )
 
+AGENT_CALLS = """session,step,start_s,end_s,prompt_tokens,output_tokens
+a,0,0.0,2.0,100,28
+a,1,5.0,6.0,200,10
+"""
+BFCL = '{"id": "d", "question": [[{"role": "user", "content": "Sort it."}]], "initial_config": {}}\n'
+
 FORMATS = {
     "azure": AZURE_2023,
     "mooncake": MOONCAKE,
@@ -100,6 +106,8 @@ FORMATS = {
     "bailian": BAILIAN,
     "sharegpt": SHAREGPT,
     "vllm_bench": VLLM,
+    "agent_calls": AGENT_CALLS,
+    "bfcl": BFCL,
 }
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from hasten.errors import InputError
 from hasten.report import bootstrap, files, metrics
 from hasten.report.metrics import Limits, Summary, Throughput
+from hasten.report.programs import Programs, programs
 from hasten.report.records import Records, Status
 from hasten.report.stats import RunStats
 
@@ -91,6 +92,11 @@ class Report:
     def e2e(self) -> Summary:
         """Arrival to last output token, in seconds."""
         return metrics.summarise(metrics.e2e(self.records), self.percentiles)
+
+    @cached_property
+    def programs(self) -> Programs:
+        """Sessions and agent programs as wholes: completion, time away at tools and users, time per token."""
+        return programs(self.records)
 
     def interval(self, metric: str, percentile: float, *, seed: int = 0) -> bootstrap.Interval:
         """95 % confidence interval of a percentile of ttft, engine_ttft, queue, tpot or e2e, in seconds."""
@@ -257,6 +263,16 @@ class Report:
         }
         for name in ("engine_ttft", "client_ttft", "queue"):
             figures |= _summary_figures(name, getattr(self, name))
+        return figures | self._program_figures()
+
+    def _program_figures(self) -> dict[str, Any]:
+        whole = self.programs
+        if not len(whole) or int(whole.calls.max()) < 2:
+            return {}
+        figures: dict[str, Any] = {"programs": len(whole), "unfinished_programs": whole.unfinished}
+        for name in ("completion", "away", "token_latency"):
+            values = metrics.summarise(getattr(whole, name), self.percentiles)
+            figures |= _summary_figures(f"program_{name}", values)
         return figures
 
     def to_json(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 
-from hasten.report.metrics import Summary, check_percentiles
+from hasten.report.metrics import Summary, check_percentiles, summarise
 from hasten.report.records import Status
 from hasten.report.report import Report
 
@@ -33,6 +33,7 @@ def render(report: Report, *, slo_percentile: float = 99.0) -> str:
         lines += _latency("Time to First Token in the Engine", "engine TTFT", report.engine_ttft, percentiles)
     if report.client_ttft.count:
         lines += _latency("Time to First Token at the Client", "client TTFT", report.client_ttft, percentiles)
+    lines += _programs(report, percentiles)
     if report.stats is not None:
         lines += _use(report)
     if report.slo is not None:
@@ -105,6 +106,25 @@ def _use(report: Report) -> list[str]:
         if report.count(status):
             lines.append(_row(label, report.count(status)))
     return lines
+
+
+def _programs(report: Report, percentiles: list[float]) -> list[str]:
+    """Conversations and agents, where some have more than one call."""
+    whole = report.programs
+    if not len(whole) or int(whole.calls.max()) < 2:
+        return []
+    completion = summarise(whole.completion, percentiles)
+    away, total = float(whole.away.sum()), float(whole.completion.sum())
+    return [
+        _title("Programs (sessions of several calls)", "-"),
+        _row("Completed programs:", len(whole)),
+        _row("Mean calls per program:", float(whole.calls.mean())),
+        _row("Mean completion (s):", completion.mean),
+        _row("Median completion (s):", completion.median),
+        *(_row(f"P{q:g} completion (s):", completion.percentile(q)) for q in percentiles),
+        _row("Of it tools and users, no call running (%):", 100 * away / total if total > 0 else math.nan),
+        _row("Mean time in calls per token (ms):", 1e3 * float(whole.token_latency.mean())),
+    ]
 
 
 def _promises(report: Report, percentile: float) -> list[str]:

@@ -1,4 +1,4 @@
-"""Where requests come from, in virtual time: a fixed schedule, conversations, or users who wait for answers."""
+"""Where requests come from, in virtual time: a fixed schedule, programs of calls, or users who wait for answers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from hasten.core.request import SLO, Request
 
 if TYPE_CHECKING:
     from hasten.workload.columns import Ints
+    from hasten.workload.joins import Joins
     from hasten.workload.workload import Workload
 
 NO_CAP: Final = 1099511627776  # 2**40 tokens
@@ -32,6 +33,8 @@ class Rows:
         self.session = _listed(work.session, part)
         self.blocks = work.block_ids is not None
         self.block_tokens = work.block_tokens
+        self.names_answers = work.names_answers
+        self.tool = _listed(work.tool, part)
         self.slo = slo
         self._work = work
 
@@ -42,6 +45,9 @@ class Rows:
         if self.blocks:
             made.block_ids = self._work.blocks_of(self.start + at)
             made.block_tokens = self.block_tokens
+            made.names_answer = self.names_answers
+        if self.tool is not None:
+            made.tool = self.tool[at]
         if self.priority is not None:
             made.priority = self.priority[at]
         if self.session is not None:
@@ -149,26 +155,41 @@ class Waits(Source):
         self.next_time = self._due[0][0] if self._due else math.inf
 
 
-class Conversations(Waits):
-    """Turns wait for their parents: a row with a parent arrives its thinking time after the parent ended."""
+class Programs(Waits):
+    """Turns, tool calls and joins: a row arrives its waiting time after the last of the rows it needs has ended."""
 
     def __init__(self, work: Workload, slo: SLO | None = None) -> None:
         super().__init__(work, slo)
-        self._replies: dict[int, list[int]] = {}
+        self._followers: dict[int, list[int]] = {}
+        self._needs: dict[int, int] = {}  # rows that wait for several: how many of these are still to end
         parents = [] if work.parent is None else work.parent.tolist()
-        self._think: list[float] = [] if work.think_s is None else work.think_s.tolist()
+        self._wait: list[float] = [] if work.think_s is None else work.think_s.tolist()
         for row, parent in enumerate(parents):
             if parent < 0:
                 self._due.append((self._rows.arrival[row], row))
             else:
-                self._replies.setdefault(parent, []).append(row)
+                self._followers.setdefault(parent, []).append(row)
+        if work.joins is not None:
+            self._join(work.joins)
         heapq.heapify(self._due)
         self._refresh()
 
+    def _join(self, joins: Joins) -> None:
+        quorum = joins.quorum.tolist()
+        for row in range(len(joins)):
+            others = joins.of(row)
+            if others:
+                self._needs[row] = quorum[row] or len(others) + 1
+                for other in others:
+                    self._followers.setdefault(other, []).append(row)
+
     def ended(self, request: Request, now: float) -> None:
-        """Start the replies' thinking times."""
-        for reply in self._replies.pop(request.id, ()):
-            heapq.heappush(self._due, (now + self._think[reply], reply))
+        """Start the waiting times of the rows that needed nothing else."""
+        for row in self._followers.pop(request.id, ()):
+            needs = self._needs.get(row, 1) - 1
+            if needs == 0:
+                heapq.heappush(self._due, (now + self._wait[row], row))
+            self._needs[row] = needs
         self._refresh()
 
 
@@ -191,9 +212,9 @@ class Users(Waits):
 
 
 def source_of(work: Workload, slo: SLO | None = None) -> Source:
-    """The way `work` wants to be replayed: closed loop, conversations, or by the clock."""
+    """The way `work` wants to be replayed: closed loop, programs, or by the clock."""
     if work.closed_loop is not None:
         return Users(work, work.closed_loop.concurrency, work.closed_loop.think_s, slo)
     if work.think_s is not None and work.parent is not None:
-        return Conversations(work, slo)
+        return Programs(work, slo)
     return Schedule(work, slo)

@@ -17,7 +17,7 @@ LongInts = npt.NDArray[np.int64]
 MAX_TOKENS = 10_000_000  # longer than any context window served today: such a number is a parsing error
 
 # Optional whole-number columns and the value that means "none" in a row.
-OPTIONAL_INTS = {"session": -1, "parent": -1, "priority": 0, "max_tokens": -1}
+OPTIONAL_INTS = {"session": -1, "parent": -1, "priority": 0, "max_tokens": -1, "tool": -1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,7 @@ class Columns(NamedTuple):
     think_s: list[float] | None = None
     priority: list[int] | None = None
     max_tokens: list[int] | None = None
+    tool: list[int] | None = None
 
 
 def frozen(values: Any, dtype: Any, name: str, length: int | None = None) -> Any:
@@ -125,10 +126,21 @@ def check_parent(parent: Ints) -> None:
         raise InputError(f"parent[{row}] = {parent[row]} is not an earlier row (or -1): mend the link")
 
 
+def check_tool(tool: Ints, tools: tuple[str, ...]) -> None:
+    """Every tool is an index into the names, or -1."""
+    bad = (tool >= len(tools)) | (tool < -1)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise InputError(f"tool[{row}] = {tool[row]} is none of the {len(tools)} names in tools (or -1)")
+
+
 def checked_blocks(
-    ids: Any, offsets: Any, block_tokens: int, prompt_tokens: Ints
+    ids: Any, offsets: Any, block_tokens: int, prompt_tokens: Ints, answer_tokens: Ints | None = None
 ) -> tuple[LongInts, LongInts]:
-    """Block ids and offsets that cover no more than each prompt, rounded up to whole blocks."""
+    """Block ids and offsets that cover no more than each prompt, rounded up to whole blocks.
+
+    With `answer_tokens` they may cover the answers too, as far as blocks are full.
+    """
     if ids is None or offsets is None or block_tokens < 1:
         raise InputError(
             "block_ids, block_offsets and block_tokens (1 or more) belong together: give all three"
@@ -138,12 +150,15 @@ def checked_blocks(
     counts = np.diff(block_offsets)
     if block_offsets[0] != 0 or block_offsets[-1] != len(block_ids) or (counts < 0).any():
         raise InputError(f"block_offsets must rise from 0 to the {len(block_ids)} block ids")
-    too_many = counts > -(-prompt_tokens.astype(np.int64) // block_tokens)
+    whole = -(-prompt_tokens.astype(np.int64) // block_tokens)
+    if answer_tokens is not None:
+        whole = (prompt_tokens.astype(np.int64) + answer_tokens) // block_tokens
+    too_many = counts > whole
     if too_many.any():
         row = int(np.argmax(too_many))
         raise InputError(
             f"request {row} has {counts[row]} blocks of {block_tokens} tokens for a prompt of "
-            f"{prompt_tokens[row]} tokens: check block_tokens"
+            f"{prompt_tokens[row]} tokens{'' if answer_tokens is None else ' and its answer'}: check block_tokens"
         )
     return block_ids, block_offsets
 

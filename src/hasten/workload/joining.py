@@ -8,6 +8,7 @@ import numpy as np
 
 from hasten.errors import InputError
 from hasten.workload.columns import OPTIONAL_INTS, DroppedRows
+from hasten.workload.joins import concatenated
 from hasten.workload.workload import Workload
 
 
@@ -29,6 +30,16 @@ def joined(parts: Sequence[Workload], *, share_blocks: bool = False) -> Workload
             columns[name] = _optional(parts, name, nothing, first_rows)
     if any(part.think_s is not None for part in parts):
         columns["think_s"] = _think(parts)
+    if any(part.joins is not None for part in parts):
+        columns["joins"] = concatenated([(part.joins, len(part)) for part in parts])
+    if any(part.tools for part in parts):
+        columns["tool"], columns["tools"] = _tools(parts)
+    naming = {part.names_answers for part in parts if part.block_ids is not None}
+    if len(naming) > 1:
+        raise InputError(
+            "block ids of one part name answers too, of another prompts alone: drop one part's blocks"
+        )
+    columns["names_answers"] = True in naming
     columns |= _blocks(parts, share_blocks)
     origins = list(dict.fromkeys(part.origin for part in parts if part.origin))
     dropped: dict[str, DroppedRows] = {}
@@ -64,6 +75,16 @@ def _optional(parts: Sequence[Workload], name: str, nothing: int, first_rows: An
             next_session = max(next_session, int(wide.max()) + 1)
         columns.append(wide)
     return np.concatenate(columns)
+
+
+def _tools(parts: Sequence[Workload]) -> tuple[Any, tuple[str, ...]]:
+    """Tool columns over one list of names."""
+    names = list(dict.fromkeys(name for part in parts for name in part.tools))
+    columns = []
+    for part in parts:
+        places = np.array([*map(names.index, part.tools), -1], dtype=np.int32)
+        columns.append(np.full(len(part), -1, dtype=np.int32) if part.tool is None else places[part.tool])
+    return np.concatenate(columns), tuple(names)
 
 
 def _think(parts: Sequence[Workload]) -> Any:

@@ -2,6 +2,7 @@
 
     PATH or SAMPLE[:option=value,...]     mooncake.jsonl:block_tokens=16    mooncake-conversation:spread=false
     KIND:key=value,...                    poisson:rate=8,prompt=lognormal:1024:0.6,output=200,n=1000
+    agents:kind=NAME,rate=R,n=N           agents:kind=swe,rate=0.5,n=100 (programs of calls and tools, per second)
 
 Kinds and their keys: poisson (rate), gamma (rate, cv), constant (rate), ramp (start, end, shape), burst (none), closed
 (users, think in s). Every kind takes n or duration (s); prompt and output, or lengths (a trace, whose rows are drawn
@@ -16,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from hasten.errors import InputError
+from hasten.workload.agents import agents
 from hasten.workload.arrivals import Arrivals, Burst, Constant, Gamma, Poisson, Ramp
 from hasten.workload.catalogue import reader_for, reader_named
 from hasten.workload.columns import MAX_TOKENS, ClosedLoop
 from hasten.workload.lengths import Empirical, Fixed, Lengths, Lognormal, Uniform
+from hasten.workload.programs import BLOCK_TOKENS
 from hasten.workload.rows import shortened
 from hasten.workload.samples import sample_names
 from hasten.workload.samples.loading import read_columns
@@ -86,9 +89,14 @@ def parse_workload(
             raise InputError(f"workload {text!r}: {error}") from None
         made = made if limit is None else made.head(limit)
         return made if rate is None else made.scaled(rate=rate)
+    if kind == "agents" and not path_exists(text):
+        try:
+            return _agents(_pairs(rest), 0 if seed is None else seed)
+        except InputError as error:
+            raise InputError(f"workload {text!r}: {error}") from None
     source, options = _trace_and_options(text)
     if source is None:
-        kinds, samples = ", ".join(_KINDS), ", ".join(sample_names())
+        kinds, samples = ", ".join((*_KINDS, "agents")), ", ".join(sample_names())
         raise InputError(
             f"workload {shortened(text)} is no file, no sample ({samples}) and no kind ({kinds}): "
             f"check the path, or write one like {_EXAMPLE}"
@@ -126,6 +134,23 @@ def _synthetic(kind: str, pairs: dict[str, str], seed: int) -> Workload:
         duration=_real("duration", pairs["duration"]) if "duration" in pairs else None,
         prefix=_prefix(pairs),
         seed=_whole("seed", pairs["seed"]) if "seed" in pairs else seed,
+    )
+
+
+def _agents(pairs: dict[str, str], seed: int) -> Workload:
+    keys = ("kind", "rate", "n", "seed", "block_tokens")
+    for key in pairs:
+        if key not in keys:
+            raise InputError(f"agents have no key {key!r}: their keys are {', '.join(keys)}")
+    for key in keys[:3]:
+        if key not in pairs:
+            raise InputError(f"agents need {key}: for example kind=swe,rate=0.5,n=100")
+    return agents(
+        pairs["kind"],
+        rate=_real("rate", pairs["rate"]),
+        num_programs=_whole("n", pairs["n"]),
+        seed=_whole("seed", pairs["seed"]) if "seed" in pairs else seed,
+        block_tokens=_whole("block_tokens", pairs.get("block_tokens", str(BLOCK_TOKENS))),
     )
 
 

@@ -21,6 +21,7 @@ from hasten.workload.columns import (
     Ints,
     LongInts,
     check_parent,
+    check_tool,
     checked_arrival,
     checked_blocks,
     checked_think,
@@ -28,6 +29,7 @@ from hasten.workload.columns import (
     frozen,
     shared_ints,
 )
+from hasten.workload.joins import Joins
 
 if TYPE_CHECKING:
     from hasten.workload.summary import Summary
@@ -50,6 +52,11 @@ class Workload:
                     parent arrive `think_s` after it finishes; their `arrival` is only what was recorded
     priority        int32 [n], smaller is served first by a priority policy
     max_tokens      int32 [n], cap on output tokens the client sent, -1 unknown
+    joins           further rows that must end before a row arrives: parallel tool calls, sub-agents, quorums
+    tool            int32 [n], kind of tool the answer calls (index into `tools`), -1 none; the `think_s` of the
+                    rows that follow is then the tool's time, not a user's
+    tools           names of the kinds
+    names_answers   block ids go on over the answers (full blocks only): the next turn finds those cached too
     closed_loop     users that take the rows in turn; `arrival` is then not used
     origin          where the rows came from, their licence, and what was done to them
     dropped         rows of the source left out, with the reason
@@ -68,6 +75,10 @@ class Workload:
     think_s: Floats | None = None
     priority: Ints | None = None
     max_tokens: Ints | None = None
+    joins: Joins | None = None
+    tool: Ints | None = None
+    tools: tuple[str, ...] = ()
+    names_answers: bool = False
     closed_loop: ClosedLoop | None = None
     origin: str = ""
     dropped: tuple[DroppedRows, ...] = ()
@@ -82,11 +93,19 @@ class Workload:
                 checked[name] = frozen(getattr(self, name), np.int32, name, num)
         if self.parent is not None:
             check_parent(checked["parent"])
+        if self.tool is not None:
+            check_tool(checked["tool"], self.tools)
         if self.think_s is not None:
             checked["think_s"] = checked_think(self.think_s, checked.get("parent"), num)
+        if self.joins is not None and (len(self.joins) != num or self.think_s is None):
+            raise InputError(f"joins of {len(self.joins)} rows need {num} rows with parent and think_s")
         if self.block_ids is not None or self.block_offsets is not None or self.block_tokens != 0:
             checked["block_ids"], checked["block_offsets"] = checked_blocks(
-                self.block_ids, self.block_offsets, self.block_tokens, checked["prompt_tokens"]
+                self.block_ids,
+                self.block_offsets,
+                self.block_tokens,
+                checked["prompt_tokens"],
+                checked["output_tokens"] if self.names_answers else None,
             )
         for name, column in checked.items():
             object.__setattr__(self, name, column)
@@ -213,11 +232,21 @@ class Workload:
         changes: dict[str, Any] = {
             "arrival": self.arrival[start:stop] - (self.arrival[start] if start else 0.0)
         }
-        for name in ("prompt_tokens", "output_tokens", "session", "priority", "max_tokens", "think_s"):
+        for name in (
+            "prompt_tokens",
+            "output_tokens",
+            "session",
+            "priority",
+            "max_tokens",
+            "think_s",
+            "tool",
+        ):
             column = getattr(self, name)
             changes[name] = None if column is None else column[start:stop]
         if self.parent is not None:
             changes["parent"] = np.maximum(self.parent[start:stop] - np.int32(start), -1)
+        if self.joins is not None:
+            changes["joins"] = self.joins.slice(start, stop)
         if self.block_ids is not None and self.block_offsets is not None:
             offsets = self.block_offsets[start : stop + 1]
             changes["block_ids"] = self.block_ids[offsets[0] : offsets[-1]]
@@ -263,7 +292,7 @@ class Workload:
 
     def open_loop(self) -> Workload:
         """Every request at its recorded time, whatever the server does: sessions and closed loop removed."""
-        return self.replaced(session=None, parent=None, think_s=None, closed_loop=None)
+        return self.replaced(session=None, parent=None, think_s=None, joins=None, closed_loop=None)
 
     def as_sessions(self, *, seconds_per_token: float = 0.0) -> Workload:
         """Turn i + 1 arrives `think_s` after its parent finishes, instead of at its recorded time.

@@ -33,6 +33,10 @@ def write(workload: Workload, path: Path, format: str | None) -> None:
         raise InputError(f"{path}: a trace file can't hold a closed loop: call open_loop() first")
     if format == "minimal" and workload.block_tokens:
         raise InputError(f"{path}: the minimal format can't hold prefix blocks: save as mooncake (.jsonl)")
+    if workload.joins is not None or workload.tool is not None:
+        raise InputError(
+            f"{path}: a {format} trace can't hold joins and tools: replaced(joins=None, tool=None)"
+        )
     columns = workload.columns_as_lists()
     if format == "mooncake":
         kept = ("session", "parent", "think_s", "priority", "max_tokens")

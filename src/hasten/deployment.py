@@ -11,6 +11,7 @@ from hasten.core.limits import Limits
 from hasten.errors import InputError
 from hasten.hardware import Device, load_device
 from hasten.latency import AnalyticalModel, Parallelism, TableCost
+from hasten.latency.calibration import Calibration, load_calibration
 from hasten.latency.memory import KVCapacity, kv_capacity
 from hasten.models import ModelShape, load_model
 from hasten.profiles import EngineLimits, EngineProfile, load_profile
@@ -57,6 +58,7 @@ class Deployment:
     price_per_hour_per_device: float | None = None  # dollars; None: the device's price
     sigma: float | None = None  # see AnalyticalModel
     step_times: str = "auto"  # one of STEP_TIMES
+    calibration: Calibration | None = None  # corrects step times; `of` takes its file too
     offline: bool = False  # defaults of the engine's batch entry point instead of its server
 
     def __post_init__(self) -> None:
@@ -69,6 +71,8 @@ class Deployment:
         price = self.price_per_hour_per_device
         if price is not None and not 0.0 <= price < 1e6:
             raise InputError(f"price per hour and device is {price!r}: give dollars between 0 and 1e6")
+        if self.calibration is not None:
+            self.calibration.check(self.device.name, self.profile.name)
         # Both raise on settings that can't be; neither is costly, and both are kept.
         _ = self.limits, self.latency
 
@@ -96,6 +100,8 @@ class Deployment:
                 close = difflib.get_close_matches(name, known, 1)
                 hint = f"did you mean {close[0]!r}?" if close else f"known settings are {', '.join(known)}"
                 raise InputError(f"setting {name!r} of a deployment is unknown: {hint}")
+        if isinstance(settings.get("calibration"), str | Path):
+            settings["calibration"] = load_calibration(settings["calibration"])  # type: ignore[arg-type]
         return cls(
             model if isinstance(model, ModelShape) else load_model(model),
             device if isinstance(device, Device) else load_device(device),
@@ -167,7 +173,7 @@ class Deployment:
             from hasten.latency.tables import TableModel
 
             kind = TableModel
-        return kind(
+        made = kind(
             self.model,
             self.device,
             self.parallelism,
@@ -175,22 +181,41 @@ class Deployment:
             limits=self.limits,
             kv_dtype_bytes=KV_DTYPES[self.kv_dtype],
             sigma=self.sigma,
+            calibration=self.calibration,
         )
+        if self.calibration is not None and made.base != self.calibration.subject.base:
+            raise InputError(
+                f"calibration corrects {self.calibration.subject.base} step times, these are {made.base}: "
+                "calibrate for this model, or leave --latency and --calibration out"
+            )
+        return made
 
     @property
     def _is_measured(self) -> bool:
         """Whether step times come from measurements. Raises InputError when they were asked for and can't."""
-        if self.step_times == "analytical":
+        wanted = self.step_times
+        if self.calibration is not None and wanted == "auto":  # as when it was fitted
+            wanted = "analytical" if self.calibration.subject.base == "analytical" else "table"
+        if wanted == "analytical":
             return False
         from hasten.latency.tables import why_not
 
         deployed = self.model, self.device, self.parallelism, self.profile
-        reason = why_not(deployed, kv_dtype=self.kv_dtype, operators=self.step_times == "table")
+        reason = why_not(deployed, kv_dtype=self.kv_dtype, operators=wanted == "table")
         if reason is None and self.sigma is not None:
             reason = "sigma is given, which measured attention has no use for"
-        if reason is not None and self.step_times == "table":
+        if reason is not None and wanted == "table":
             raise InputError(f"no measured step times: {reason}: use step_times analytical or auto")
         return reason is None
+
+    @property
+    def front_end(self) -> tuple[float, float]:
+        """Seconds that a request spends before it reaches the engine: fixed, and per prompt token."""
+        profile, found = self.profile, self.latency.coefficients
+        return (
+            max(0.0, profile.front_end_seconds + found.front_end_seconds),
+            max(0.0, profile.front_end_seconds_per_prompt_token + found.front_end_token_seconds),
+        )
 
     @property
     def cost(self) -> TableCost:

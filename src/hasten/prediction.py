@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,9 +54,8 @@ class Prediction:
     @property
     def ttft(self) -> float:
         """Seconds from arrival to first token of the lone prompt: its prefill and the engine's front end."""
-        profile = self.deployment.profile
-        front = profile.front_end_seconds + profile.front_end_seconds_per_prompt_token * self.prefill.prompt
-        return self.prefill.time.seconds + front
+        fixed, per_token = self.deployment.front_end
+        return self.prefill.time.seconds + fixed + per_token * self.prefill.prompt
 
     @property
     def output_tokens_per_second(self) -> float:
@@ -84,7 +84,7 @@ class Prediction:
     def notes(self) -> tuple[str, ...]:
         """What stands in the way of running the step as asked."""
         limit, batch, context = self.deployment.limits.max_num_seqs, self.decode.batch, self.decode.context
-        found = []
+        found = list(self._doubts())
         if batch > limit:
             found.append(f"the engine runs at most max_num_seqs = {limit:,} sequences at once, not {batch:,}")
         if batch > self.room:
@@ -93,6 +93,24 @@ class Prediction:
                 "the others would wait"
             )
         return tuple(found)
+
+    def _doubts(self) -> Iterator[str]:
+        """Where the calibration is stretched."""
+        calibration = self.deployment.calibration
+        if calibration is None:
+            return
+        if not calibration.is_of(self.deployment.model.name, self.deployment.parallelism.label):
+            subject = calibration.subject
+            yield f"calibrated with {subject.model} {subject.split}: the error is wider for another model"
+        seen, batch, context = calibration.range, self.decode.batch, self.decode.context
+        if seen.doublings_outside(0, batch, context) > 0.0:
+            yield (
+                f"extrapolated: the calibration saw decodes of {seen.decodes_low:,} to {seen.decodes_high:,} sequences "
+                f"and contexts up to {seen.context_high:,} tokens"
+            )
+        budget = self.deployment.limits.max_num_batched_tokens
+        if seen.doublings_outside(min(self.prefill.prompt, budget), 0, 0) > 0.0:
+            yield f"extrapolated: the calibration saw at most {seen.prefill_high:,} prefill tokens in a step"
 
     def to_dict(self) -> dict[str, Any]:
         """Every figure under a key with its unit."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from hasten.errors import InputError
 from hasten.hardware import Device, Link
 from hasten.latency.attention import ATTENTION_FIXED
+from hasten.latency.calibration import NEUTRAL, Calibration, Coefficients
 from hasten.latency.collectives import link_for, message_seconds, span_of
 from hasten.latency.forward import ForwardPass, forward_pass
 from hasten.latency.parallelism import Parallelism
@@ -49,7 +50,8 @@ class AnalyticalModel:
     ``kv_dtype_bytes`` overrides the bytes of a cached element. ``sigma`` (0 to 1) is how much of the packing
     of query heads per KV head decode attention loses in a step that also prefills; the default is 0.5 on
     devices of compute capability 7, 8 and 12 (the middle of what is measured on two of them) and 0 elsewhere,
-    where kernels pack in every batch or decode apart, which is an assumption.
+    where kernels pack in every batch or decode apart, which is an assumption. ``calibration`` corrects the
+    seconds by what was measured.
 
     Raises InputError when the model can't be split as asked or its devices can't be joined.
     """
@@ -61,6 +63,7 @@ class AnalyticalModel:
     limits: EngineLimits | None = field(default=None, kw_only=True)
     kv_dtype_bytes: float | None = field(default=None, kw_only=True)
     sigma: float | None = field(default=None, kw_only=True)
+    calibration: Calibration | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.sigma is not None and not 0.0 <= self.sigma <= 1.0:
@@ -93,17 +96,54 @@ class AnalyticalModel:
 
     @property
     def error(self) -> float:
-        """Relative error to expect of a step time."""
+        """Relative error to expect of a step time: of the kind of step that is less sure, where that is known."""
+        if self.calibration is None:
+            return self.own_error
+        return max(self.error_of(1, 0, 0), self.error_of(0, self.calibration.range.decodes_high, 0))
+
+    @property
+    def own_error(self) -> float:
+        """Relative error to expect of a step time that nothing corrects."""
         return ERROR_EXPERTS if self.model.is_mixture else ERROR_DENSE
+
+    def error_of(self, prefill_tokens: int, decodes: int, decode_context: int) -> float:
+        """Relative error to expect of one step, given its prefill tokens, decodes and the sum of their contexts."""
+        if self.calibration is None:
+            return self.own_error
+        context = decode_context / decodes if decodes else 0.0
+        label = self.parallelism.label
+        found = self.calibration.spread(prefill_tokens, decodes, context, model=self.model.name, split=label)
+        return found.error
+
+    @property
+    def coefficients(self) -> Coefficients:
+        """What the calibration found; neutral without one."""
+        return NEUTRAL if self.calibration is None else self.calibration.coefficients
+
+    @property
+    def own_offsets(self) -> tuple[float, float]:
+        """The offsets before any calibration."""
+        return self.profile.host_step_seconds, self.profile.mixed_step_seconds
 
     @property
     def offsets(self) -> tuple[float, float]:
         """Signed seconds added to every step, and to every step with a prefill besides."""
-        return self.profile.host_step_seconds, self.profile.mixed_step_seconds
+        (every, mixed), found = self.own_offsets, self.coefficients
+        return every + found.step_seconds, mixed + found.mixed_seconds
 
     @property
     def origin(self) -> str:
         """Where the seconds come from."""
+        return self.own_origin if self.calibration is None else "calibrated"
+
+    @property
+    def own_origin(self) -> str:
+        """Where they come from before any calibration."""
+        return "analytical"
+
+    @property
+    def base(self) -> str:
+        """The kind of step times, as a calibration names it: analytical, layers or operators."""
         return "analytical"
 
     # -- what tables of measurements replace
@@ -115,7 +155,7 @@ class AnalyticalModel:
         per_flop = self.flop_seconds(operator.dtype) / operator.compute_share
         arithmetic = operator.flops * per_flop * units
         moved = operator.weights_read(units) + operator.activation_bytes * units
-        fixed = operator.launches * operator.fixed * self.device.kernel_seconds
+        fixed = operator.launches * operator.fixed * self.kernel_seconds
         return fixed + np.maximum(arithmetic, moved * self.byte_seconds)
 
     def exchange_seconds(self, message: MessageRate, units: Any) -> Any:
@@ -123,12 +163,12 @@ class AnalyticalModel:
         import numpy as np
 
         one = message_seconds(message, self.link(message), message.bytes * units, np.minimum)
-        return message.count * one
+        return self.coefficients.communication * message.count * one
 
     @property
     def attention_fixed(self) -> float:
         """Fixed seconds of all attention kernels of a pass, whatever the contexts."""
-        return self.forward.attention_launches * ATTENTION_FIXED * self.device.kernel_seconds
+        return self.forward.attention_launches * ATTENTION_FIXED * self.kernel_seconds
 
     def measured_attention(self, max_num_seqs: int, max_tokens: int) -> MeasuredAttention | None:
         """Measured attention of steps up to so many sequences and tokens; None: it is computed."""
@@ -139,7 +179,17 @@ class AnalyticalModel:
     @cached_property
     def byte_seconds(self) -> float:
         """Seconds per byte of device memory that a large kernel reaches."""
+        return self.coefficients.memory * self.own_byte_seconds
+
+    @property
+    def own_byte_seconds(self) -> float:
+        """The same before any calibration."""
         return 1.0 / (self.device.memory_efficiency * self.device.memory_bandwidth)
+
+    @property
+    def kernel_seconds(self) -> float:
+        """Fixed seconds of a kernel inside a captured graph."""
+        return self.coefficients.kernel * self.device.kernel_seconds
 
     @cached_property
     def _flop_seconds(self) -> dict[str, float]:
@@ -148,7 +198,7 @@ class AnalyticalModel:
     def flop_seconds(self, dtype: str) -> float:
         """Seconds per FLOP that a large kernel reaches with operands of ``dtype``."""
         if dtype not in self._flop_seconds:
-            self._flop_seconds[dtype] = 1.0 / self.device.reached_flops(dtype)
+            self._flop_seconds[dtype] = self.coefficients.compute / self.device.reached_flops(dtype)
         return self._flop_seconds[dtype]
 
     @cached_property
@@ -163,7 +213,7 @@ class AnalyticalModel:
         return self._links[span]
 
     def _kernel_time(self, kernel: Kernel) -> StepTime:
-        fixed = kernel.launches * kernel.fixed * self.device.kernel_seconds
+        fixed = kernel.launches * kernel.fixed * self.kernel_seconds
         arithmetic = kernel.flops * self.flop_seconds(kernel.dtype) / kernel.compute_share
         memory = kernel.bytes * self.byte_seconds
         if arithmetic >= memory:
@@ -179,7 +229,7 @@ class AnalyticalModel:
     def device_time(self, work: Work) -> StepTime:
         """Seconds the device is busy with ``work``, without the engine's host side."""
         times = [self._kernel_time(kernel) for kernel in work.kernels]
-        exchanged = sum(
+        exchanged = self.coefficients.communication * sum(
             message.count * message_seconds(message, self.link(message), message.bytes)
             for message in work.messages
         )
@@ -238,6 +288,7 @@ class AnalyticalModel:
             ),
             group_tokens=group_tokens,
             sigma=self.mixed_sigma,
+            decode_factor=self.coefficients.kv,
         )
 
     def _micro_tokens(self, prefills: Sequence[tuple[int, int]], decodes: int) -> int:
@@ -259,7 +310,7 @@ class AnalyticalModel:
         """
         self._check_step(prefills, decodes, decode_context)
         work = self.work(prefills, decodes, decode_context, group_tokens=group_tokens)
-        return self._with_host(self.device_time(work), prefills, decodes)
+        return self._with_host(self.device_time(work), prefills, decodes, decode_context)
 
     def _check_step(self, prefills: Sequence[tuple[int, int]], decodes: int, decode_context: int) -> None:
         if decodes < 0 or decode_context < 0 or any(new < 1 or past < 0 for new, past in prefills):
@@ -270,12 +321,18 @@ class AnalyticalModel:
         if not decodes and not prefills:
             raise InputError("step is empty: give prefill chunks or decodes")
 
-    def _with_host(self, busy: StepTime, prefills: Sequence[tuple[int, int]], decodes: int) -> StepTime:
+    def _with_host(
+        self, busy: StepTime, prefills: Sequence[tuple[int, int]], decodes: int, decode_context: int
+    ) -> StepTime:
         """A step whose device is busy for ``busy``: at least as long as the host takes to launch it."""
         tokens = self._micro_tokens(prefills, decodes)
-        waiting = max(0.0, self.host_floor(tokens, has_prefill=bool(prefills)) - busy.seconds)
+        sequences = decodes + len(prefills)
+        rows = -(-sequences // self.forward.micro_batches(sequences))
+        per_sequence = self.coefficients.sequence_seconds * rows
+        floor = self.host_floor(tokens, has_prefill=bool(prefills))
+        waiting = max(0.0, floor - busy.seconds - per_sequence)
         every, mixed = self.offsets
-        offset = every + (mixed if prefills else 0.0)
+        offset = per_sequence + every + (mixed if prefills else 0.0)
         return StepTime(
             weights=busy.weights,
             kv=busy.kv,
@@ -284,7 +341,7 @@ class AnalyticalModel:
             launches=busy.launches,
             host=waiting + offset,
             origin=self.origin,
-            error=self.error,
+            error=self.error_of(sum(new for new, _ in prefills), decodes, decode_context),
         )
 
     def compile(

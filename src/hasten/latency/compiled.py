@@ -138,6 +138,18 @@ class MeasuredAttention:
             found.append((share * at, share * slope, math.inf if i == last else float(n * knots[i + 1])))
         return found
 
+    def scaled(self, *, decode: float, prefill: float) -> MeasuredAttention:
+        """The same with decodes and prefills multiplied by a factor each."""
+        return MeasuredAttention(
+            self.contexts,
+            [[decode * each for each in row] for row in self.decode],
+            beside=(
+                self.chunks,
+                [[[decode * each for each in row] for row in rows] for rows in self.beside],
+            ),
+            prefill=(self.pasts, [[prefill * each for each in row] for row in self.prefill]),
+        )
+
     def seconds(self, prefills: list[Chunk], n: int, context_sum: int) -> float:
         """Attention of a step with chunks and n decodes whose contexts sum to ``context_sum``."""
         return self.seconds_of([(chunk.tokens, chunk.context) for chunk in prefills], n, context_sum)

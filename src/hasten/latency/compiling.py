@@ -64,13 +64,13 @@ class Compiler:
 
     # -- by token count
 
-    def _seconds(self, unit: Unit, most: int) -> Any:
+    def _seconds(self, unit: Unit, most: int, per_unit: float = 0.0) -> Any:
         """Seconds of all operators and messages counted in ``unit``, for 0 to ``most`` of them."""
         import numpy as np
 
         model = self.model
         units = np.arange(most + 1, dtype=np.float64)
-        total = np.zeros(most + 1)
+        total = per_unit * units
         for operator in model.forward.operators:
             if operator.unit == unit:
                 total += model.operator_seconds(operator, units)
@@ -106,8 +106,9 @@ class Compiler:
 
     @cached_property
     def _head(self) -> Any:
-        """Seconds of the output head and sampler, by rows."""
-        return self._seconds("row", self.max_num_seqs)
+        """Seconds of the output head and sampler and of what goes by sequences, by rows."""
+        per_row = self.model.coefficients.sequence_seconds
+        return self._seconds("row", self.max_num_seqs, per_unit=per_row)
 
     @cached_property
     def measured(self) -> MeasuredAttention | None:
@@ -148,7 +149,7 @@ class Compiler:
         """Seconds per pair, key and query of every kind of attention layer; none where it is measured."""
         if self.measured is not None:
             return []
-        per_byte = self.model.byte_seconds
+        per_byte, decode = self.model.byte_seconds, self.model.coefficients.kv
         found = []
         for each in self.model.forward.attentions:
             per_flop = self.model.flop_seconds(each.dtype) / ATTENTION_COMPUTE_SHARE
@@ -159,9 +160,9 @@ class Compiler:
                     each.past_flops * per_flop,
                     each.seen_bytes * per_byte,
                     each.new_bytes * per_byte,
-                    each.decode_pair_flops * per_flop,
-                    each.decode_seen_bytes * per_byte,
-                    each.decode_new_bytes * per_byte,
+                    decode * each.decode_pair_flops * per_flop,
+                    decode * each.decode_seen_bytes * per_byte,
+                    decode * each.decode_new_bytes * per_byte,
                     each.mixed_slowdown(self.model.mixed_sigma),
                 )
             )

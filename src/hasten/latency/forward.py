@@ -56,13 +56,15 @@ class ForwardPass:
         padded_tokens: int | None = None,
         group_tokens: int | None = None,
         sigma: float = 0.0,
+        decode_factor: float = 1.0,
     ) -> Work:
         """Work of a step: prefill chunks as (tokens, context), decodes and the sum of their contexts.
 
         The head runs for one row per sequence: engines compute (and drop) the logits of a partial chunk too.
         ``padded_tokens`` is what the dense layers of a micro-batch run on (default: its share of the tokens),
         ``group_tokens`` the tokens of all data-parallel ranks in lock-step (default: this rank's), ``sigma``
-        the share of the packing of query heads that decode attention loses beside a prefill.
+        the share of the packing of query heads that decode attention loses beside a prefill, ``decode_factor``
+        multiplies the time of decode attention.
         """
         sequences = decodes + len(prefills)
         parts = self.micro_batches(sequences)
@@ -79,7 +81,7 @@ class ForwardPass:
             kernels += [attention.prefill(new, context, share) for new, context in prefills]
             if decodes:
                 slowdown = attention.mixed_slowdown(sigma) if prefills else 1.0
-                kernels.append(attention.decode(decodes, decode_context, share, slowdown))
+                kernels.append(attention.decode(decodes, decode_context, share, decode_factor * slowdown))
         messages = tuple(each.message(units[each.unit]) for each in self.messages)
         return Work(tuple(kernels), messages)
 

@@ -159,6 +159,8 @@ def _shape(
             label, f"one replica takes {parallelism.devices} devices, more than max_devices {most}"
         )
     given: dict[str, Any] = {"kv_dtype": kv_dtype, **settings}
+    if not _is_calibrated(what, (tp, pp, ep), given):
+        given.pop("calibration", None)
     shape = Deployment.of(model, device, tp=tp, pp=pp, ep=ep, engine=profile, **given)
     try:
         room = shape.kv.usable_blocks * shape.kv.block_size
@@ -175,6 +177,23 @@ def _shape(
             label, f"the longest request has {longest:,} tokens, the KV cache of a replica {room:,}: no room"
         )
     return shape
+
+
+def _is_calibrated(
+    what: tuple[ModelShape, Device, EngineProfile], split: tuple[int, int, int], given: Mapping[str, Any]
+) -> bool:
+    """Whether the calibration given is of this device and of the kind of step times that the shape has."""
+    if given.get("calibration") is None:
+        return False
+    model, device, profile = what
+    tp, pp, ep = split
+    plain = {name: value for name, value in given.items() if name != "calibration"}
+    Deployment.of(model, device, tp=tp, pp=pp, ep=ep, engine=profile, **plain)  # raises for other reasons
+    try:
+        Deployment.of(model, device, tp=tp, pp=pp, ep=ep, engine=profile, **given)
+    except InputError:
+        return False
+    return True
 
 
 def _shortage(message: str) -> str:

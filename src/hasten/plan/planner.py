@@ -12,6 +12,7 @@ from hasten.core.request import SLO
 from hasten.deployment import Deployment
 from hasten.errors import InputError
 from hasten.hardware import Device
+from hasten.latency.calibration import load_calibration
 from hasten.models import ModelShape, load_model
 from hasten.plan.bisection import Capacity, CapacityEstimate, with_interval
 from hasten.plan.candidates import Choices, devices_of, enumerate_shapes
@@ -75,7 +76,7 @@ def plan(
     """
     constraints = Constraints(slo, percentile, attainment)
     shape, profile = _model_of(model), engine if isinstance(engine, EngineProfile) else load_profile(engine)
-    choices = Choices(tp, pp, ep, tuple(kv_dtypes), dict(settings or {}))
+    choices = Choices(tp, pp, ep, tuple(kv_dtypes), _settings(settings))
     _check_numbers(max_devices, pessimism)
     planned = _planned_work(work, rate)
     longest = int((planned.prompt_tokens.astype("int64") + planned.output_tokens).max())
@@ -92,6 +93,7 @@ def plan(
         found,
         model=shape.name,
         engine=profile.name,
+        origin=" and ".join(sorted({each.latency.origin for each in shapes})) or "analytical",
         error=_error_text(shapes),
         notes=(*found.notes, *_notes(setting, choices)),
         simulations=pool.done,
@@ -246,6 +248,14 @@ def _plan_of(search: Search, *, rate: float | None = None, **found: Any) -> Plan
 
 def _model_of(model: str | Path | ModelShape) -> ModelShape:
     return model if isinstance(model, ModelShape) else load_model(model)
+
+
+def _settings(given: Mapping[str, object] | None) -> dict[str, object]:
+    """The settings with their calibration read once, so that a broken file is an error."""
+    found = dict(given or {})
+    if isinstance(found.get("calibration"), str | Path):
+        found["calibration"] = load_calibration(found["calibration"])  # type: ignore[arg-type]
+    return found
 
 
 def _planned_work(work: Workload, rate: float | str | None) -> Workload:

@@ -29,10 +29,14 @@ def render(plan: Plan) -> str:
     lines += _left_out(plan.rejected)
     lines += [f"Note: {note}" for note in plan.notes]
     lines.append(
-        f"Trust: step times are {plan.origin}, error {plan.error}, not calibrated on your engine. "
+        f"Trust: step times are {plan.origin}, error {plan.error}{_missing(plan)}. "
         "Prices are list prices with a date: `hasten devices`."
     )
     return "\n".join(piece for line in lines for piece in _wrapped(line))
+
+
+def _missing(plan: Plan) -> str:
+    return "" if "calibrated" in plan.origin else ", not calibrated on your engine"
 
 
 def _wrapped(line: str) -> list[str]:

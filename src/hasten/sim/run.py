@@ -222,10 +222,8 @@ def _stats(replica: EngineLoop) -> ReplicaStats:
 
 
 def _frontend(deployment: Deployment) -> Frontend | None:
-    profile = deployment.profile
-    if profile.front_end_seconds == 0.0 and profile.front_end_seconds_per_prompt_token == 0.0:
-        return None
-    return Frontend(profile.front_end_seconds, profile.front_end_seconds_per_prompt_token)
+    fixed, per_token = deployment.front_end
+    return None if fixed == per_token == 0.0 else Frontend(fixed, per_token)
 
 
 def _error(deployment: Deployment) -> str:

@@ -14,7 +14,12 @@ from hasten.deployment import KV_DTYPES, STEP_TIMES, Deployment
 from hasten.errors import InputError
 
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-_OWN_FLAGS = {"kv_dtype": "--kv-dtype", "kv_cache_tokens": "--kv-cache-tokens", "step_times": "--latency"}
+_OWN_FLAGS = {
+    "kv_dtype": "--kv-dtype",
+    "kv_cache_tokens": "--kv-cache-tokens",
+    "step_times": "--latency",
+    "calibration": "--calibration",
+}
 
 
 def add_model(parser: ArgumentParser, *, default: str | None = None) -> None:
@@ -58,6 +63,11 @@ def add_engine(parser: ArgumentParser, *, several: bool = False) -> None:
         metavar="SOURCE",
         help="step times from measured layers or operators (table), data sheets (analytical), or measured layers "
         "where there are any and data sheets elsewhere (auto, the default)",
+    )
+    group.add_argument(
+        "--calibration",
+        metavar="FILE",
+        help="step times corrected by what `hasten calibrate` measured on this device and engine",
     )
     group.add_argument(
         "--set",
@@ -108,6 +118,10 @@ def settings_of(args: Namespace) -> dict[str, Any]:
     for name in _OWN_FLAGS:
         if getattr(args, name) is not None:
             given[name] = getattr(args, name)
+    if "calibration" in given:
+        from hasten.latency.calibration import load_calibration
+
+        given["calibration"] = load_calibration(given["calibration"])
     return given
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -113,10 +113,10 @@ class TableModel(AnalyticalModel):
         if self.measured_offsets is not None:
             return self.measured_offsets
         known = find_offsets(self.device.name, self.profile.name)
-        return known or Offsets(*super().offsets, origin=f"profile {self.profile.name}", error=0.1)
+        return known or Offsets(*super().own_offsets, origin=f"profile {self.profile.name}", error=0.1)
 
     @property
-    def offsets(self) -> tuple[float, float]:
+    def own_offsets(self) -> tuple[float, float]:
         return self.fitted.every_step, self.fitted.mixed_step
 
     @cached_property
@@ -129,18 +129,22 @@ class TableModel(AnalyticalModel):
         return (*names, *(each.name for each in self.forward.messages if self._exchange(each, one) is None))
 
     @property
-    def origin(self) -> str:
+    def base(self) -> str:
+        return "layers" if isinstance(self.table, LayerProfile) else "operators"
+
+    @property
+    def own_origin(self) -> str:
         return "mixed" if self.unmeasured else "table"
 
     @property
-    def error(self) -> float:
+    def own_error(self) -> float:
         """Relative error to expect of a step time: that of the offsets' fit, or worse where that is known.
 
         Steps combined from operator tables are no better than the data sheet model on published deployments
         (docs/accuracy.md), so they carry its error.
         """
         if not isinstance(self.table, LayerProfile):
-            return super().error
+            return super().own_error
         is_doubtful = self.model.is_mixture or bool(self.unmeasured)
         return max(self.fitted.error, ERROR_DOUBTFUL) if is_doubtful else self.fitted.error
 
@@ -169,7 +173,19 @@ class TableModel(AnalyticalModel):
                 attention = self.model.layers[0].attention
                 keys = self.table.seconds("qk_norm", units * attention.kv_heads / attention.heads)
                 found = 0.5 * (found + calls * keys)
+        found = found * self._factor(operator, units)
         return np.where(units > 0, np.maximum(found, self.data_sheet_seconds(operator, units)), 0.0)
+
+    def _factor(self, operator: Operator, units: Array) -> Any:
+        """What a calibration makes of measured seconds: its factors, in the proportion of what the operator does."""
+        found = self.coefficients
+        if found.memory == found.compute == 1.0:
+            return 1.0
+        arithmetic = operator.flops * units / self.device.reached_flops(operator.dtype)
+        moved = operator.weights_read(units) + operator.activation_bytes * units
+        memory = moved * self.own_byte_seconds
+        share = arithmetic / np.maximum(arithmetic + memory, 1e-30)
+        return found.memory ** (1.0 - share) * found.compute**share
 
     def data_sheet_seconds(self, operator: Operator, units: Any) -> Any:
         """Seconds below which no measurement is believed: weights at full bandwidth, arithmetic at the peak.
@@ -214,7 +230,8 @@ class TableModel(AnalyticalModel):
             return None
         size = message.bytes * units
         found = operators.collective_seconds(message.kind, message.devices, np.maximum(size, 1.0))
-        return None if found is None else np.where(units > 0, message.count * found, 0.0)
+        factor = self.coefficients.communication * message.count
+        return None if found is None else np.where(units > 0, factor * found, 0.0)
 
     @property
     def attention_fixed(self) -> float:
@@ -224,12 +241,14 @@ class TableModel(AnalyticalModel):
         """Measured attention of steps up to so many sequences and tokens; None where it is computed."""
         if not self.table.has_attention():
             return None
-        return self.table.attention(self.model.num_layers, max_num_seqs, max_tokens)
+        found = _attention(self.table, self.model.num_layers, max_num_seqs, max_tokens)
+        if self.calibration is None:
+            return found
+        return found.scaled(decode=self._decode_factor, prefill=self.coefficients.compute)
 
-    @cached_property
-    def _usual_attention(self) -> MeasuredAttention | None:
-        limits = self.engine_limits
-        return self.measured_attention(limits.max_num_seqs, limits.max_num_batched_tokens)
+    @property
+    def _decode_factor(self) -> float:
+        return self.coefficients.memory * self.coefficients.kv
 
     def step_time(
         self,
@@ -269,7 +288,7 @@ class TableModel(AnalyticalModel):
             communication=exchanged,
             launches=spent.seconds["launches"],
         )
-        return self._with_host(busy, prefills, decodes)
+        return self._with_host(busy, prefills, decodes, decode_context)
 
     def _add_attention(
         self, spent: _Parts, prefills: Sequence[tuple[int, int]], decodes: int, decode_context: int
@@ -280,18 +299,29 @@ class TableModel(AnalyticalModel):
             kernels += [attention.prefill(new, past, share) for new, past in prefills]
             if decodes:
                 slowdown = attention.mixed_slowdown(self.mixed_sigma) if prefills else 1.0
+                slowdown *= self.coefficients.kv
                 kernels.append(attention.decode(decodes, decode_context, share, slowdown))
         times = [self._kernel_time(each) for each in kernels]
         like = StepTime(kv=sum(t.kv for t in times), compute=sum(t.compute for t in times))
         longest = max((new for new, _ in prefills), default=0)
-        limits = self.engine_limits
-        is_usual = decodes <= limits.max_num_seqs and longest <= limits.max_num_batched_tokens
-        measured = self._usual_attention if is_usual else self.measured_attention(decodes, longest)
-        if measured is None:
+        if not self.table.has_attention():
             spent.add(like.seconds, like)
             spent.add(self.attention_fixed, StepTime(launches=1.0))
-        else:
-            spent.add(share * measured.seconds_of(prefills, decodes, decode_context), like)
+            return
+        limits = self.engine_limits
+        seqs, budget = max(decodes, limits.max_num_seqs), max(longest, limits.max_num_batched_tokens)
+        measured = _attention(self.table, self.model.num_layers, seqs, budget)
+        alone = measured.seconds_of(prefills, 0, 0)
+        beside = measured.seconds_of(prefills, decodes, decode_context) - alone
+        spent.add(share * (self.coefficients.compute * alone + self._decode_factor * beside), like)
+
+
+@lru_cache(maxsize=16)
+def _attention(
+    table: LayerProfile | BoundOperators, layers: int, max_num_seqs: int, max_tokens: int
+) -> MeasuredAttention:
+    """Measured attention before any calibration: costly to make, and the same for all calibrations."""
+    return table.attention(layers, max_num_seqs, max_tokens)
 
 
 def why_not(

@@ -215,7 +215,7 @@ class BoundOperators:
         (prefill, at), (decode, place) = found
         contexts = decode.axes[3]
         cost = self._model.forward.attentions[0]
-        reading = self._model.byte_seconds * cost.decode_seen_bytes / cost.layers
+        reading = self._model.own_byte_seconds * cost.decode_seen_bytes / cost.layers
         rows = _decode_rows(decode, place, max_num_seqs, reading)
         rho = cost.mixed_slowdown(self._model.mixed_sigma)
         tokens = np.arange(max_tokens + 1, dtype=np.float64)

@@ -1,0 +1,130 @@
+"""Correct step times by what you measured: ten timings are enough to start with.
+
+FILES are step timings (CSV or JSON; one step per row: decodes, context, prefill_tokens, ms). A few physical
+coefficients are fitted, near those of known devices, and written to a small file that predict, simulate, plan and
+compare take as --calibration. Errors are those of samples left out of their own fit.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hasten.cli.options import deployment
+from hasten.cli.output import table, text
+from hasten.errors import InputError
+
+if TYPE_CHECKING:
+    from hasten.calibration import Calibrated
+
+HELP = "correct step times by a few measurements of your own"
+EXAMPLE = "hasten calibrate llama-3.1-8b timings.csv --device h100-sxm --out h100.json"
+EXAMPLE_NOT_RUN = "needs a file of timings"
+
+_MOST_ROWS = 20
+"""Samples shown one by one."""
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Declare the options."""
+    deployment.add_model(parser)
+    parser.add_argument("files", metavar="FILE", nargs="*", type=Path, help="what was measured")
+    group = parser.add_argument_group("result")
+    group.add_argument("--out", type=Path, metavar="FILE", help="write the calibration here (.json)")
+    group.add_argument("--date", metavar="DAY", help="stored in the file as given, such as 2026-11-21")
+    deployment.add_split(parser)
+    deployment.add_engine(parser)
+
+
+def run(args: Namespace) -> int:
+    """Fit, print, and write the file when asked."""
+    from hasten.calibration.calibrate import calibrate
+    from hasten.calibration.reading import read_files
+
+    if not args.files:
+        raise InputError("nothing to calibrate from: give files with measurements")
+    if args.calibration is not None:
+        raise InputError("--calibration is what this command makes: leave it out, or name a file with --out")
+    if args.out is not None and args.out.suffix != ".json":
+        raise InputError(f"--out {args.out}: a calibration is a .json file")
+    made = deployment.deployment_of(args)
+    read = read_files(args.files, made)
+    found = calibrate(made, read.samples, inputs=read.inputs, date=args.date, notes=read.notes)
+    if args.out is not None:
+        found.calibration.save(args.out)
+    if args.json:
+        text.show_json(found.calibration.to_dict() | {"samples_judged": _rows(found)})
+    else:
+        text.show(render(found, args.out))
+    return 0
+
+
+def _rows(found: Calibrated) -> list[dict[str, Any]]:
+    return [
+        {
+            "where": each.where,
+            "kind": each.kind,
+            "measured_ms": each.measured * 1e3,
+            "before_ms": each.before * 1e3,
+            "left_out_ms": each.after * 1e3,
+            "is_outlier": each.is_outlier,
+        }
+        for each in found.judged
+    ]
+
+
+def render(found: Calibrated, out: Path | None) -> str:
+    """The calibration as text."""
+    made = found.calibration
+    of = made.subject
+    lines = [f"{of.model} on [{of.device} {of.split}], {of.engine}, {of.base} step times", ""]
+    lines += [_samples(found), ""]
+    lines.append(
+        f"Mean error without sign: {made.before:.1%} before, {made.after:.1%} after "
+        "(each sample left out of its own fit)"
+    )
+    lines += ["", _coefficients(found), ""]
+    lines.append(
+        f"Origin: calibrated. Error: about {made.decode.error:.0%} of a decode step, {made.prefill.error:.0%} of a "
+        "step with a prefill; wider outside the measured range and for other models"
+    )
+    seen = made.range
+    lines.append(
+        f"Range: {seen.decodes_low:,} to {seen.decodes_high:,} decodes, contexts up to {seen.context_high:,} tokens, "
+        f"up to {seen.prefill_high:,} prefill tokens in a step"
+    )
+    lines += [f"Note: {note}" for note in made.notes]
+    lines.append(f"Written to {out}" if out is not None else "Not kept: give --out FILE.json to use it")
+    return "\n".join(lines)
+
+
+def _samples(found: Calibrated) -> str:
+    rows = [
+        [
+            each.where,
+            each.kind,
+            table.number(each.measured * 1e3, 3),
+            f"{each.before / each.measured - 1.0:+.1%}",
+            f"{each.after / each.measured - 1.0:+.1%}" + (" (outlier)" if each.is_outlier else ""),
+        ]
+        for each in found.judged[:_MOST_ROWS]
+    ]
+    shown = table.table(["sample", "kind", "measured ms", "error before", "left out"], rows, right=[2, 3, 4])
+    more = len(found.judged) - _MOST_ROWS
+    return shown + (f"\n... and {more:,} more" if more > 0 else "")
+
+
+def _coefficients(found: Calibrated) -> str:
+    """Coefficients that the samples depend on, with their standard deviations."""
+    from hasten.latency.calibration import NAMES, shown
+
+    made, seen = found.calibration, found.fit.seen
+    rows = []
+    for i, name in enumerate(NAMES):
+        if seen[i]:
+            key, scale, is_factor = shown(name)
+            value, sd = getattr(made.coefficients, name) * scale, made.covariance[i][i] ** 0.5
+            rows.append([key, f"{value:.3f}" if is_factor else f"{value:+.3f}"])
+            rows[-1].append(f"x/ {1.0 + sd:.2f}" if is_factor else f"+- {sd * scale:.3f}")
+    return table.table(["coefficient", "value", "standard deviation"], rows, right=[1, 2])

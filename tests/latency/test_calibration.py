@@ -11,7 +11,8 @@ from hasten.calibration.model import blank
 from hasten.core.batch import Chunk
 from hasten.deployment import Deployment
 from hasten.errors import InputError
-from hasten.latency.calibration import Coefficients, Range, Spread, load_calibration
+from hasten.latency.calibration import Coefficients, Range, load_calibration
+from hasten.latency.error import Spread
 
 COEFFICIENTS = Coefficients(
     memory=1.2,

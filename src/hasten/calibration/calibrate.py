@@ -14,7 +14,8 @@ from hasten.calibration.prior import Prior, prior_for
 from hasten.calibration.sample import Sample, Step
 from hasten.deployment import Deployment
 from hasten.errors import InputError
-from hasten.latency.calibration import NAMES, Calibration, Range, Spread
+from hasten.latency.calibration import NAMES, Calibration, Range
+from hasten.latency.error import Spread
 
 FASTER = 0.7
 """Share of the data sheet's least time below which a sample is refused; above it, it is a note."""

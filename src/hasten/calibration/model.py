@@ -14,7 +14,8 @@ import numpy.typing as npt
 from hasten.calibration.sample import Sample, Step
 from hasten.deployment import Deployment
 from hasten.latency import AnalyticalModel
-from hasten.latency.calibration import FACTORS, NAMES, Calibration, Coefficients, Spread, Subject
+from hasten.latency.calibration import FACTORS, NAMES, Calibration, Coefficients, Subject
+from hasten.latency.error import Spread
 
 Floats = npt.NDArray[np.float64]
 

@@ -76,6 +76,8 @@ def _rows(found: Calibrated) -> list[dict[str, Any]]:
 
 def render(found: Calibrated, out: Path | None) -> str:
     """The calibration as text."""
+    from hasten.latency.calibration import relative_error
+
     made = found.calibration
     of = made.subject
     lines = [f"{of.model} on [{of.device} {of.split}], {of.engine}, {of.base} step times", ""]
@@ -85,8 +87,9 @@ def render(found: Calibrated, out: Path | None) -> str:
         "(each sample left out of its own fit)"
     )
     lines += ["", _coefficients(found), ""]
+    decode, prefill = relative_error(made.decode), relative_error(made.prefill)
     lines.append(
-        f"Origin: calibrated. Error: about {made.decode.error:.0%} of a decode step, {made.prefill.error:.0%} of a "
+        f"Origin: calibrated. Error: about {decode:.0%} of a decode step, {prefill:.0%} of a "
         "step with a prefill; wider outside the measured range and for other models"
     )
     seen = made.range

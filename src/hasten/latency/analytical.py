@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from hasten.errors import InputError
 from hasten.hardware import Device, Link
 from hasten.latency.attention import ATTENTION_FIXED
-from hasten.latency.calibration import NEUTRAL, Calibration, Coefficients
+from hasten.latency.calibration import NEUTRAL, Calibration, Coefficients, relative_error
 from hasten.latency.collectives import link_for, message_seconds, span_of
 from hasten.latency.forward import ForwardPass, forward_pass
 from hasten.latency.parallelism import Parallelism
@@ -113,7 +113,7 @@ class AnalyticalModel:
         context = decode_context / decodes if decodes else 0.0
         label = self.parallelism.label
         found = self.calibration.spread(prefill_tokens, decodes, context, model=self.model.name, split=label)
-        return found.error
+        return relative_error(found)
 
     @property
     def coefficients(self) -> Coefficients:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hasten.errors import InputError
+from hasten.latency.error import Spread, StepTimeError
 
 FORMAT = 1
 """Version of the file."""
@@ -69,24 +70,14 @@ def shown(name: str) -> tuple[str, float, bool]:
     return (*_KEYS[name], name in FACTORS)
 
 
-@dataclass(frozen=True)
-class Spread:
-    """Relative error of step times of one kind: ``systematic`` is shared by all of them, ``residual`` is not.
+def relative_error(spread: Spread) -> float:
+    """Relative error that four of five steps stay within: 1.28 standard deviations of a single one."""
+    return 1.28 * spread.single
 
-    Both are standard deviations of log(measured / predicted); ``error`` is what four of five steps stay within.
-    """
 
-    systematic: float
-    residual: float
-
-    @property
-    def error(self) -> float:
-        """Relative error that four of five steps stay within: 1.28 standard deviations."""
-        return 1.28 * math.hypot(self.systematic, self.residual)
-
-    def widened(self, by: float) -> Spread:
-        """With a further systematic error of ``by``."""
-        return Spread(math.hypot(self.systematic, by), self.residual)
+def _widened(spread: Spread, by: float) -> Spread:
+    """With a further systematic error of ``by``."""
+    return replace(spread, systematic=math.hypot(spread.systematic, by))
 
 
 @dataclass(frozen=True)
@@ -167,8 +158,15 @@ class Calibration:
         """Error of a step, wider outside the measured range and for another model or split."""
         found = self.prefill if prefill_tokens else self.decode
         doublings = self.range.doublings_outside(prefill_tokens, decodes, context)
-        found = found if doublings == 0.0 else found.widened(OUTSIDE * doublings)
-        return found if self.is_of(model, split) else found.widened(OTHER_MODEL)
+        found = found if doublings == 0.0 else _widened(found, OUTSIDE * doublings)
+        return found if self.is_of(model, split) else _widened(found, OTHER_MODEL)
+
+    def step_time_error(self, model: str, split: str) -> StepTimeError:
+        """Errors of steps inside the measured range, wider for another model or split."""
+        decode, prefill = self.decode, self.prefill
+        if not self.is_of(model, split):
+            decode, prefill = _widened(decode, OTHER_MODEL), _widened(prefill, OTHER_MODEL)
+        return StepTimeError(decode, prefill, origin="calibrated", samples=self.samples)
 
     def to_dict(self) -> dict[str, Any]:
         """As the file holds it."""

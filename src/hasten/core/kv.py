@@ -121,7 +121,6 @@ class BlockPool:
             request.segments.append(segment)
             request.shared += usable
             left -= usable
-        request.keyed = request.shared
         ghost = request.ghost
         if ghost is not None:
             request.ghost = None
@@ -132,34 +131,35 @@ class BlockPool:
                 ghost.kind = BLANK
 
     def register(self, request: Request, covered: int) -> None:
-        """Enter the named full blocks [keyed, covered) of `request`, which it holds, into the prefix cache.
+        """Enter the named full blocks [shared, covered) of `request`, which it holds, into the prefix cache.
 
         Names end with the prompt, or go on over the answer (`names_answer`). A block whose content is cached
-        already stays a private duplicate.
+        already stays a duplicate that nobody finds.
         """
         per_id = request.block_tokens // self.block_size
         last = min(covered, per_id * len(request.block_ids))
         if not request.names_answer:
             last = min(last, request.prompt_tokens // self.block_size)
-        at = request.keyed
+        at = request.shared
         while at < last:
             number = at // per_id
             start = number * per_id
             end = min(start + per_id, last)
             key = request.block_ids[number]
             segment = self.index.get(key)
-            if segment is None:
-                if at == start:
-                    segment = Segment(SHARED, key, end - at, self.now)
-                    segment.users = 1
-                    self.index[key] = segment
-                    request.segments.append(segment)
-                    request.shared += end - at
-            elif start + segment.blocks == at and request.segments and request.segments[-1] is segment:
+            if segment is None and at == start:
+                segment = Segment(SHARED, key, end - at, self.now)
+                segment.users = 1
+                self.index[key] = segment
+                request.segments.append(segment)
+            elif segment is not None and start + segment.blocks == at and request.segments[-1] is segment:
                 segment.blocks += end - at
-                request.shared += end - at
+            else:
+                duplicate = Segment(BLANK, 0, end - at, self.now)
+                duplicate.users = 1
+                request.segments.append(duplicate)
             at = end
-        request.keyed = at
+        request.shared = at
 
     # ---- giving back ------------------------------------------------------------------------------------
 
@@ -172,7 +172,7 @@ class BlockPool:
         private = (tokens + size - 1) // size - request.shared
         if private > 0:
             full = tokens // size - request.shared
-            if keep and self.prefix_caching and full > 0 and request.shared == request.keyed:
+            if keep and self.prefix_caching and full > 0:
                 self._release_blank(private - full)
                 request.ghost = Segment(REMAINS, 0, full, self.now)
                 self._enqueue(request.ghost)

@@ -49,7 +49,6 @@ class Request:
         "ghost",
         "id",
         "joined",
-        "keyed",
         "last_token",
         "left",
         "max_tokens",
@@ -108,8 +107,7 @@ class Request:
         self.order = 0  # admission number: the scheduler's running order
         # KV books, written by the block pool alone.
         self.segments: list[Segment] = NO_SEGMENTS
-        self.shared = 0  # blocks that lie in `segments`
-        self.keyed = 0  # prompt blocks already offered to the prefix cache
+        self.shared = 0  # leading blocks, which lie in `segments`: those offered to the prefix cache
         self.ghost: Segment | None = None
         self.reserved = 0
         # Stamps (seconds) and counts for the record, written by scheduler and driver.
@@ -125,6 +123,11 @@ class Request:
         return f"Request({self.id}, arrival={self.arrival:g}, prompt={self.prompt_tokens})"
 
 
+def admission(request: Request) -> int:
+    """Key of the running order."""
+    return request.order
+
+
 # What a segment holds.
 BLANK: Final = 0
 SHARED: Final = 1
@@ -134,9 +137,9 @@ REMAINS: Final = 2
 class Segment:
     """A run of KV blocks with one fate: shared cached content, a preempted request's remains, or blank blocks.
 
-    `key` is the prefix id of shared content. `blocks` counts resident blocks from the beginning of the run:
-    eviction eats from its end. `users` is the number of requests that hold it; at 0 it waits for eviction as
-    queue entry number `entry` (0: not queued). Times in seconds.
+    Blank ones in use are duplicates of cached content. `key` is the prefix id of shared content. `blocks` counts
+    resident blocks from the beginning of the run: eviction eats from its end. `users` is the number of requests
+    that hold it; at 0 it waits for eviction as queue entry number `entry` (0: not queued). Times in seconds.
     """
 
     __slots__ = ("blocks", "created", "entry", "key", "kind", "released", "reuses", "users")

@@ -22,9 +22,10 @@ from hasten.core.group import DecodeGroup
 from hasten.core.kv import BlockPool, coarsen
 from hasten.core.limits import Limits
 from hasten.core.policy import FOREVER, CachePolicy, SchedulingPolicy
+from hasten.core.preemption import fewest_generated, newest
 from hasten.core.queue import WaitingQueue
 from hasten.core.refusal import BUDGET, MEMORY, POLICY, RESERVATION, SLOTS
-from hasten.core.request import CLOSING, DECODING, FINISHED, HELD, PREFILLING, WAITING, Request
+from hasten.core.request import CLOSING, DECODING, FINISHED, HELD, PREFILLING, WAITING, Request, admission
 from hasten.core.view import Estimates, SchedulerView
 
 _NOBODY: Final[list[Request]] = []
@@ -72,6 +73,7 @@ class Scheduler:
         self._unreported: list[Request] = []
         self.share = OutputShare(limits)
         self._rule = _RULES[limits.admission]
+        self._preempts = newest if limits.preemption == "newest" else fewest_generated
         kind = type(policy)
         self._mixed = limits.mixed_steps and kind.mixes_steps
         self._resorts = kind.rank is not SchedulingPolicy.rank and kind.rank_changes
@@ -129,6 +131,8 @@ class Scheduler:
                 ended.append(request)
         if closing is not None:
             ended.extend(request for request in closing if request.status == CLOSING)
+        if len(ended) > 1:
+            ended.sort(key=admission)  # who was admitted first frees its blocks first
         finished: list[Request] = []
         for request in ended:
             if self.policy.holds_batch and request.status != WAITING:
@@ -466,17 +470,7 @@ class Scheduler:
         chosen = self.policy.victim(self.view)
         if chosen is not None and chosen.status in (DECODING, PREFILLING) and chosen.id in self.running:
             return chosen
-        if self.limits.preemption == "newest":
-            for request in reversed(self.running.values()):
-                if request.status in (DECODING, PREFILLING):
-                    return request
-            return None
-        group = [request for request in self.running.values() if request.status in (DECODING, PREFILLING)]
-        return min(group, key=self._value, default=None)
-
-    def _value(self, request: Request) -> tuple[int, int, float, int]:
-        """Fewest generated tokens first, then the longest prompt; then the latest, lest equals take turns for ever."""
-        return self.sampled_tokens(request), -request.prompt_tokens, -request.arrival, -request.id
+        return self._preempts(self)
 
     def _preempt(self, request: Request) -> None:
         """Drop the KV of `request`; it waits first in line and computes its known tokens again."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from hasten.core.batch import Batch
 from hasten.core.kv import BlockPool
-from hasten.core.request import DECODING, HELD, REMAINS, WAITING, Request, Segment
+from hasten.core.request import DECODING, HELD, REMAINS, SHARED, WAITING, Request, Segment
 
 
 def prefix_ids(tokens: Sequence[int], block_size: int, salt: str = "") -> tuple[int, ...]:
@@ -93,15 +93,17 @@ class BlockTables:
         self._free += blocks
 
     def _strip(self, table: _Table) -> None:
-        """The request lost its KV; its remains, if the core keeps them, are the first private blocks."""
+        """The request lost its KV; its remains, if the core keeps them, lie behind what it offered to the cache."""
         request = table.request
         del self._tables[request.id]
-        private = [block for block, owner in zip(table.blocks, table.owners, strict=True) if owner is None]
         ghost = request.ghost
+        start = stop = request.shared
         if ghost is not None and ghost.kind == REMAINS:
-            self._remains[request.id] = (ghost, private[: ghost.blocks])
-            private = private[ghost.blocks :]
-        self._free += private
+            stop += ghost.blocks
+            self._remains[request.id] = (ghost, table.blocks[start:stop])
+        for number, (block, owner) in enumerate(zip(table.blocks, table.owners, strict=True)):
+            if owner is None and not start <= number < stop:
+                self._free.append(block)
 
     def _evict(self) -> None:
         lost = set(self._journal)
@@ -123,7 +125,7 @@ class BlockTables:
             table = self._tables[request.id] = _Table(request)
             _, remains = self._remains.pop(request.id, (None, []))
         size = self._size
-        shared = {segment.key: segment for segment in request.segments}
+        shared = {segment.key: segment for segment in request.segments if segment.kind == SHARED}
         names = request.block_ids
         hits = context // size
         kept = iter(remains)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hasten.core.request import CLOSING, DECODING, HELD, PREFILLING, WAITING, Request, Segment
+from hasten.core.request import BLANK, CLOSING, DECODING, HELD, PREFILLING, WAITING, Request, Segment
 from hasten.core.scheduler import Scheduler
 from hasten.testing.broken import LawBroken
 
@@ -54,7 +54,7 @@ def _check_blocks(scheduler: Scheduler, running: list[Request]) -> None:
 def _check_cache(scheduler: Scheduler, running: list[Request]) -> None:
     users: dict[int, int] = {}
     for request in running:
-        for segment in request.segments:
+        for segment in (each for each in request.segments if each.kind != BLANK):
             users[id(segment)] = users.get(id(segment), 0) + 1
     cached = 0
     for key, segment in scheduler.pool.index.items():

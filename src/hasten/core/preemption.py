@@ -15,7 +15,7 @@ def newest(scheduler: Books) -> Request | None:
 
 
 def fewest_generated(scheduler: Books) -> Request | None:
-    """SGLang: fewest generated tokens first, then the longest prompt; then the latest, lest equals take turns for ever."""
+    """SGLang: fewest generated tokens, then the longest prompt; then the latest, lest equals take turns for ever."""
     chosen: Request | None = None
     least = (0, 0, 0.0, 0)
     for request in scheduler.running.values():

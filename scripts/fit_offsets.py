@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from hasten.accuracy.offsets import fit_offsets
+from hasten.accuracy.offsets import fit_lockstep, fit_offsets
 from hasten.accuracy.recorded import load_run
 from hasten.latency.tables import TableModel
 from hasten.latency.tables.offsets import Offsets
@@ -18,7 +18,8 @@ FILE = (
     Path(__file__).resolve().parent.parent / "src" / "hasten" / "latency" / "tables" / "data" / "offsets.toml"
 )
 UNTIL = 15.0
-RUNS = ("llama-3.1-8b-rtx-4090", "llama-3.1-8b-rtx-pro-6000")  # runs on one device each; no other is read
+RUNS = ("llama-3.1-8b-rtx-4090", "llama-3.1-8b-rtx-pro-6000")  # runs on one device each
+LOCKSTEP = {"rtx-pro-6000": "qwen3-30b-a3b-rtx-pro-6000-dp2"}  # device -> run of ranks that step together
 
 
 def entry(name: str) -> str:
@@ -41,9 +42,16 @@ def entry(name: str) -> str:
     else:
         text = f"none, as a fit gains nothing: {text} without, {found.after:.1%} with"
         every = mixed = 0.0
+    lockstep = ""
+    if deployment.device.name in LOCKSTEP:
+        other = LOCKSTEP[deployment.device.name]
+        seconds, before, after = fit_lockstep(load_run(other), until=UNTIL)
+        lockstep = f"lockstep_step_ms = {seconds * 1e3:.2f}\n"
+        text += f"; lock-step fitted to the first tokens before {UNTIL:g} s of {other}: "
+        text += f"median TTFT error {before:.1%} before, {after:.1%} after"
     return (
         f'[[offsets]]\ndevice = "{deployment.device.name}"\nengine = "{deployment.profile.name}"\n'
-        f"every_step_ms = {every * 1e3:.3f}\nmixed_step_ms = {mixed * 1e3:.3f}\nerror = {found.error:.3f}\n"
+        f"every_step_ms = {every * 1e3:.3f}\nmixed_step_ms = {mixed * 1e3:.3f}\n{lockstep}error = {found.error:.3f}\n"
         f'origin = "{text}"\n'
     )
 

@@ -13,19 +13,23 @@ rest of the run stays unseen.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hasten.accuracy.recorded import RecordedRun
+from hasten.accuracy.recorded import Floats, RecordedRun
 from hasten.errors import InputError
 from hasten.latency import AnalyticalModel
+from hasten.latency.tables import TableModel
 
 MOST_STEPS = 12
 """Decode steps of a window: with more of them their number would be uncertain."""
 
 LARGEST = 0.5
 """Share of a decode step by which a window may differ from a whole number of steps; others are left out."""
+
+LONGEST_EXCHANGE = 8e-3
+"""Seconds per step that ranks in lock-step are allowed to lose to each other."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,38 @@ def fit_offsets(run: RecordedRun, model: AnalyticalModel, *, until: float = 15.0
         after=float(np.median(after)),
         error=float(np.percentile(after, 80)),
     )
+
+
+def fit_lockstep(run: RecordedRun, *, until: float = 15.0) -> tuple[float, float, float]:
+    """Seconds that every step of ranks in lock-step takes beyond its layers and offsets, from stamps before ``until``.
+
+    Steps of such a run can't be counted between stamps, as no request ends for seconds and windows are long. But a
+    request that hardly waits gets its first token one to two steps after the step it arrived in: so the value is
+    that at which the median of log(predicted / measured TTFT) over the requests that had their first token before
+    ``until`` is zero (bisection). Returns it with the median TTFT error without sign of those requests, without and
+    with it. Raises InputError when the ranks of the run don't step together.
+    """
+    from hasten.accuracy.replay import replay
+
+    deployment = run.deployment()
+    model = deployment.latency
+    if not deployment.parallelism.is_lockstep or not isinstance(model, TableModel):
+        raise InputError(f"{run.name} has no ranks that step together with measured layers: nothing to fit")
+    early = run.stamps["first_token"] < until
+    known = replace(model.fitted, lockstep_step=0.0)
+
+    def errors(seconds: float) -> Floats:
+        cost = replace(model, measured_offsets=replace(known, lockstep_step=seconds)).compile()
+        found = replay(run, cost=cost).predicted.ttft[early]
+        return np.asarray(np.log(found / run.measured.ttft[early]))
+
+    low, high = 0.0, LONGEST_EXCHANGE
+    while high - low > 5e-5:
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if np.median(errors(middle)) < 0.0 else (low, middle)
+    fitted = 0.5 * (low + high)
+    before, after = (float(np.median(np.abs(errors(seconds)))) for seconds in (0.0, fitted))
+    return fitted, before, after
 
 
 def windows(

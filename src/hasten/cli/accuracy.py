@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hasten.accuracy.closed_loop import Point
+    from hasten.accuracy.judging import Judged
     from hasten.accuracy.recorded import RecordedRun
     from hasten.accuracy.replay import Replay
 
@@ -24,6 +27,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="score only requests that arrived this long after the first (default: 0)",
     )
+    group = parser.add_argument_group("published closed-loop points instead of recorded runs")
+    group.add_argument("--points", action="store_true", help="TTFT and TPOT by model, device and engine")
+    for name in ("model", "device", "engine"):
+        group.add_argument(f"--{name}", metavar="NAME", help=f"only points of this {name}")
+    group.add_argument(
+        "--ten", action="store_true", help="calibrate with ten points of each deployment, score the others"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,11 +41,115 @@ def run(args: argparse.Namespace) -> int:
     from hasten.accuracy.recorded import load_run, run_names
     from hasten.errors import InputError
 
+    if args.points:
+        return _points(args)
+    for name in ("model", "device", "engine", "ten"):
+        if getattr(args, name):
+            raise InputError(f"--{name} chooses among closed-loop points: give --points too")
     if not 0.0 <= args.since < 1e6:
         raise InputError(f"--since is {args.since:g}: give seconds from 0 up")
     results = [_judge(load_run(name), args.since) for name in args.runs or run_names()]
     print(json.dumps(results, indent=2) if args.json else "\n\n".join(_table(each) for each in results))
     return 0
+
+
+def _points(args: argparse.Namespace) -> int:
+    """Simulate closed-loop points and print a row for each deployment."""
+    from hasten.accuracy.closed_loop import by_group, load_points
+    from hasten.cli.output.progress import Bar
+    from hasten.errors import InputError
+
+    if args.runs:
+        raise InputError(f"--points judges closed-loop points: leave {args.runs[0]!r} out")
+    wanted = {name: getattr(args, name) for name in ("model", "device", "engine") if getattr(args, name)}
+    for name, value in wanted.items():
+        known = sorted({getattr(each, name) for each in load_points()})
+        if value not in known:
+            raise InputError(f"--{name} {value!r} has no closed-loop points: use one of {', '.join(known)}")
+    chosen = [
+        each for each in load_points() if all(getattr(each, name) == value for name, value in wanted.items())
+    ]
+    rows = []
+    done = 0
+    with Bar("simulating closed-loop points") as bar:
+
+        def progress() -> None:
+            nonlocal done
+            done += 1
+            bar(done, len(chosen))
+
+        for group, points in by_group(chosen).items():
+            rows += _ten_rows(group, points) if args.ten else _group_rows(group, points, progress)
+    print(json.dumps(rows, indent=2) if args.json else _points_table(rows))
+    return 0
+
+
+def _group_rows(
+    group: tuple[str, str, str, str], points: list[Point], progress: Callable[[], None]
+) -> list[dict[str, Any]]:
+    """One row for each tensor-parallel size, with prefill and decode together and apart."""
+    from hasten.accuracy.judging import judge
+
+    kinds = sorted({(each.mode, each.tp, each.ep) for each in points})
+    return [
+        _row(
+            group,
+            f"tp{tp}{f' ep{ep}' if ep > 1 else ''}",
+            mode,
+            judge(_of(points, mode, tp, ep), progress=progress),
+        )
+        for mode, tp, ep in kinds
+    ]
+
+
+def _of(points: list[Point], mode: str, tp: int, ep: int) -> list[Point]:
+    return [each for each in points if (each.mode, each.tp, each.ep) == (mode, tp, ep)]
+
+
+def _ten_rows(group: tuple[str, str, str, str], points: list[Point]) -> list[dict[str, Any]]:
+    """One row of the points that a calibration with ten others did not see; none where there are too few."""
+    from hasten.accuracy.judging import Judged, why_not
+    from hasten.accuracy.ten_points import SAMPLES, held_out
+
+    usable = [each for each in points if not each.is_split and why_not(each) is None]
+    if len(usable) < 2 * SAMPLES:
+        return []
+    return [_row(group, f"ten of {len(usable)}", "agg", Judged(tuple(held_out(usable, draw=0))))]
+
+
+def _row(group: tuple[str, str, str, str], split: str, mode: str, found: Judged) -> dict[str, Any]:
+    model, device, engine, precision = group
+    return {
+        "model": model,
+        "device": device,
+        "engine": engine,
+        "precision": precision or "bf16",
+        "split": split,
+        "mode": mode,
+        "points": len(found.simulated),
+        "ttft_mape": found.mape("ttft"),
+        "ttft_median_error": found.bias("ttft"),
+        "tpot_mape": found.mape("tpot"),
+        "tpot_median_error": found.bias("tpot"),
+        "left_out": found.left_out,
+    }
+
+
+def _points_table(rows: list[dict[str, Any]]) -> str:
+    head = f"{'model':16}{'device':11}{'engine':8}{'type':6}{'split':12}{'mode':8}{'points':>7}"
+    lines = [f"{head}{'TPOT':>8}{'bias':>7}{'TTFT':>8}{'bias':>7}"]
+    for row in rows:
+        figures = "".join(
+            f"{row[f'{kind}_mape']:>8.1%}{row[f'{kind}_median_error']:>+7.0%}" for kind in ("tpot", "ttft")
+        )
+        left = ", ".join(f"{count} {reason}" for reason, count in row["left_out"].items())
+        lines.append(
+            f"{row['model']:16}{row['device']:11}{row['engine']:8}{row['precision']:6}{row['split']:12}"
+            f"{row['mode']:8}{row['points']:>7}{figures if row['points'] else '':30}"
+            f"{f'  left out: {left}' if left else ''}"
+        )
+    lines.append("TPOT, TTFT: mean |predicted / measured - 1|; bias: median of predicted / measured - 1")
+    return "\n".join(lines)
 
 
 def _judge(recorded: RecordedRun, since: float) -> dict[str, Any]:

@@ -262,13 +262,19 @@ class AnalyticalModel:
         eagerly between graph pieces; larger ones launch everything. The head and sampler are always launched.
         """
         sizes = self.graph_sizes(has_prefill=has_prefill)
-        pieces = self.forward.launches
-        if sizes and tokens <= sizes[-1]:
-            pieces = 1 + self.forward.row_launches
-            padded = self.padded_tokens(tokens, has_prefill=has_prefill)
-            if has_prefill or padded > self.engine_limits.max_num_seqs:
-                pieces += 2 * self.forward.attention_launches
+        if not sizes or tokens > sizes[-1]:
+            return self.eager_floor
+        pieces = 1 + self.forward.row_launches
+        padded = self.padded_tokens(tokens, has_prefill=has_prefill)
+        if has_prefill or padded > self.engine_limits.max_num_seqs:
+            pieces += 2 * self.forward.attention_launches
         return pieces * self.device.launch_seconds
+
+    @property
+    def eager_floor(self) -> float:
+        """Seconds the host needs for a step that runs in no graph: every kernel passes through the framework."""
+        each = max(self.profile.eager_kernel_seconds, self.device.launch_seconds)
+        return self.forward.launches * each
 
     def work(
         self,

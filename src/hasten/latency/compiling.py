@@ -47,7 +47,7 @@ class Compiler:
             stages=self.stages,
             graph_tokens=graph_tokens,
             host_graph=model.host_floor(1, has_prefill=True) if has_graph else 0.0,
-            host_eager=model.forward.launches * model.device.launch_seconds,
+            host_eager=model.eager_floor,
             offset=every + mixed,
             measured=self.measured,
         )

@@ -70,6 +70,7 @@ class EngineProfile:
     graph_seqs_factor: int = number(0, 0, 1e6)  # ceiling: this many times max_num_seqs; 0: no such ceiling
     graph_ceiling_captured: bool = False  # the ceiling itself is a captured size too
     graphs_with_prefill: bool = True  # steps that prefill run in (piecewise) graphs too
+    eager_kernel_seconds: float = number(0.0, 0.0, 1e-2)  # host, per kernel without a graph; 0: a bare launch
     # --- memory
     memory_rule: str = one_of("fraction_of_total", "static_fraction", "fraction_of_free")
     memory_fraction: float = number(0.9, 0.0, 1.0)  # static_fraction: 0 means derived from the reserve

@@ -117,7 +117,8 @@ class TableModel(AnalyticalModel):
 
     @property
     def own_offsets(self) -> tuple[float, float]:
-        return self.fitted.every_step, self.fitted.mixed_step
+        together = self.fitted.lockstep_step if self.parallelism.is_lockstep else 0.0
+        return self.fitted.every_step + together, self.fitted.mixed_step
 
     @cached_property
     def unmeasured(self) -> tuple[str, ...]:

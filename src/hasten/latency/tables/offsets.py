@@ -11,12 +11,17 @@ from hasten.latency.tables.layers import DATA
 
 @dataclass(frozen=True)
 class Offsets:
-    """Seconds per step and, besides, per step with a prefill; ``error`` is what a step is still off by, relatively."""
+    """Seconds per step and, besides, per step with a prefill; ``error`` is what a step is still off by, relatively.
+
+    ``lockstep_step`` is added to every step of data-parallel ranks that step together: their hosts agree on each
+    step's size, and the slowest rank's experts decide. A residual fitted to a recorded run, not a model of either.
+    """
 
     every_step: float
     mixed_step: float
     origin: str
     error: float
+    lockstep_step: float = 0.0
 
 
 @lru_cache(maxsize=1)
@@ -31,6 +36,7 @@ def _all() -> dict[tuple[str, str], Offsets]:
             mixed_step=row.number("mixed_step_ms", 0.0, low=-100.0, high=100.0) * 1e-3,
             origin=row.text("origin", example="fitted to ..."),
             error=row.number("error", 0.1, low=0.0, high=1.0),
+            lockstep_step=row.number("lockstep_step_ms", 0.0, low=-100.0, high=100.0) * 1e-3,
         )
         row.finish()
     table.finish()

@@ -1,0 +1,1 @@
+"""Published closed-loop points: data, read by `hasten.accuracy.closed_loop`."""

@@ -46,23 +46,23 @@ Group = tuple[str, str, str, str]
 class Point:
     """One deployment at one concurrency with what was measured (s). No ``decode_workers``: one engine does both."""
 
-    mode: str
-    engine: str
-    version: str
     model: str
     device: str
-    precision: str
-    kv_dtype: str
-    tp: int
-    ep: int
-    decode_workers: int
+    engine: str
     input_tokens: int
     output_tokens: int
-    shortest_share: float
-    concurrency: int
-    ttft: float
-    tpot: float
-    measured: str
+    concurrency: int = 1
+    ttft: float = math.nan
+    tpot: float = math.nan
+    version: str = ""
+    precision: str = ""  # "": as the model comes
+    kv_dtype: str = "auto"
+    tp: int = 1
+    ep: int = 1
+    mode: str = "agg"
+    decode_workers: int = 0
+    shortest_share: float = 1.0
+    measured: str = ""  # date
 
     @property
     def group(self) -> Group:

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hasten.calibration import timings
+from hasten.calibration.results import read_results
 from hasten.calibration.sample import Sample
+from hasten.calibration.traffic import request_samples, samples_of
 from hasten.deployment import Deployment
 from hasten.errors import InputError
+from hasten.report.files import load_requests
 
 LARGEST = 1 << 30
 """Bytes of a file that are read."""
@@ -32,13 +35,40 @@ def read_files(paths: Sequence[Path], deployment: Deployment) -> Read:
         text = read_text(path)
         if not text.strip():
             raise InputError(f"{path}: empty: give measurements")
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        if timings.is_timings(text):
-            found.samples += timings.read_timings(text, path.name)
-            found.inputs.append((path.name, "step timings", digest))
-        else:
-            raise InputError(f"{path}: no kind of measurement that is known: give step timings")
+        kind, samples, notes = _read(text, path, deployment)
+        found.samples += samples
+        found.notes += notes
+        found.inputs.append((path.name, kind, hashlib.sha256(text.encode()).hexdigest()))
     return found
+
+
+def _read(text: str, path: Path, deployment: Deployment) -> tuple[str, list[Sample], list[str]]:
+    """(kind of file, samples, remarks)."""
+    if timings.is_timings(text):
+        return "step timings", timings.read_timings(text, path.name), []
+    if text.startswith("request_id,") or "arrival_s" in text.partition("\n")[0]:
+        records = load_requests(path)
+        return "requests", list(request_samples(records, deployment, path.name)), []
+    if text.lstrip()[:1] not in ("{", "["):
+        raise InputError(
+            f"{path}: no kind of measurement that is known: give step timings, requests (.csv), or a result of vllm "
+            "bench serve, sglang bench_serving, guidellm or AIPerf"
+        )
+    samples, notes, tools = [], [], set()
+    for result in read_results(text, path.name):
+        found, remarks = samples_of(result, deployment)
+        samples += found
+        notes += remarks
+        tools.add(result.tool)
+        if result.tool == "guidellm":
+            notes.append(
+                f"{result.where}: guidellm's inter-token latency is taken: its TPOT includes the first token"
+            )
+    if not samples:
+        raise InputError(
+            f"{path}: nothing in it tells a step time: " + (notes[0] if notes else "no finished request")
+        )
+    return " and ".join(sorted(tools)), samples, notes
 
 
 def read_text(path: Path) -> str:

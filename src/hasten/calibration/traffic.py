@@ -1,0 +1,190 @@
+"""Samples from traffic: what ran beside a request follows from who was in the system at the same time."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from hasten.calibration.results import Result
+from hasten.calibration.sample import Sample, Step
+from hasten.deployment import Deployment
+from hasten.report.records import Floats, Records
+
+MOST_REQUESTS = 24
+"""Requests of one run that become samples: more of them see the same steps."""
+
+LONE = 4
+"""Requests into an idle server, at most, whose TTFT becomes a sample."""
+
+FEWEST_STEPS = 16
+"""Output tokens of a request below which its decode time says little."""
+
+BUSY = 0.3
+"""Share of steps with a prefill above which a TTFT is mostly queueing, which is not a step time."""
+
+_PARTS = 3
+"""Points in a request's life at which the batch around it is taken."""
+
+
+def samples_of(result: Result, deployment: Deployment) -> tuple[list[Sample], list[str]]:
+    """Samples of one run, and remarks."""
+    if result.requests is not None:
+        found = list(request_samples(result.requests, deployment, result.where))
+        if found:
+            return found, []
+    return _summary_samples(result, deployment)
+
+
+def _summary_samples(result: Result, deployment: Deployment) -> tuple[list[Sample], list[str]]:
+    """Mean step and TTFT of a run of which only means are known (Little's law gives the batch)."""
+    remarks = []
+    budget = deployment.limits.max_num_batched_tokens
+    later = max(result.output_tokens - 1.0, 0.0)
+    decoding = _decoding(result, later)
+    n = max(1, round(decoding))
+    context = round(result.prompt_tokens + 0.5 * result.output_tokens)
+    chunk = max(1, round(min(result.prompt_tokens, max(1, budget - n))))
+    share = decoding / later * result.prompt_tokens / chunk if later else 0.0  # prefill steps per step
+    found = []
+    decode = Step((), n, n * context)
+    if later and math.isfinite(result.tpot):
+        if share < 1.0:
+            mixed = Step(((chunk, 0),), n, n * context)
+            steps: tuple[tuple[Step, float], ...] = ((decode, 1.0 - share), (mixed, share))
+        else:
+            tokens = min(round(share * chunk), max(1, budget - n))
+            steps = ((Step(((tokens, 0),), n, n * context), 1.0),)
+        found.append(Sample(f"{result.where}, TPOT", result.tpot, steps, count=result.count))
+    if share <= BUSY:
+        found.append(_ttft(result, deployment, decode if decoding >= 0.5 else None))
+    else:
+        remarks.append(
+            f"{result.where}: TTFT left out: {share:.0%} of the steps prefill, so it is mostly queueing"
+        )
+    return found, remarks
+
+
+def _decoding(result: Result, later: float) -> float:
+    """Mean number of sequences that decode."""
+    if math.isnan(result.tpot):
+        return 0.0
+    if math.isfinite(result.rate):
+        return result.rate * result.tpot * later
+    if math.isfinite(result.users):
+        return result.users * result.tpot * later / (result.ttft + result.tpot * later)
+    return 1.0
+
+
+def _ttft(result: Result, deployment: Deployment, beside: Step | None) -> Sample:
+    """TTFT in a batch that is seldom disturbed: half a step of waiting, as many more as the loop looks ahead."""
+    prompt = max(1, round(result.prompt_tokens))
+    steps = list(_prefill_steps(prompt, deployment, beside))
+    if beside is not None:
+        steps.append((beside, 0.5 + (deployment.profile.loop_depth - 1)))
+    return Sample(f"{result.where}, TTFT", result.ttft, tuple(steps), front_tokens=prompt, count=result.count)
+
+
+def _prefill_steps(
+    prompt: int, deployment: Deployment, beside: Step | None = None
+) -> Iterator[tuple[Step, float]]:
+    """The steps that compute one prompt, with or without a decode batch beside."""
+    n, context = (0, 0) if beside is None else (beside.decodes, beside.decode_context)
+    budget = max(1, deployment.limits.max_num_batched_tokens - n)
+    for done in range(0, prompt, budget):
+        yield Step(((min(budget, prompt - done), done),), n, context), 1.0
+
+
+# -- requests one by one
+
+
+def request_samples(records: Records, deployment: Deployment, where: str) -> Iterator[Sample]:
+    """Decode times of single requests, whose number of steps is known, and TTFTs into an idle server.
+
+    A request of n tokens decodes in n - 1 steps. Those in which another one's first token came out are taken to
+    hold its prefill; the batch at each point of its life is everyone between first and last token.
+    """
+    kept = records.select(np.flatnonzero(records.is_ok))
+    life = _Lives(kept)
+    long = [i for i in range(len(kept)) if kept.output_tokens[i] > FEWEST_STEPS]
+    batches = {i: life.batch(0.5 * (kept.first_token[i] + kept.finish[i]))[0] for i in long}
+    spread = sorted(long, key=lambda i: (batches[i], i))
+    for i in _evenly(spread, MOST_REQUESTS):
+        sample = life.decode_sample(i, deployment, where)
+        if sample is not None:
+            yield sample
+    alone = sorted(
+        (i for i in range(len(kept)) if life.is_alone(i)), key=lambda i: int(kept.prompt_tokens[i])
+    )
+    for i in _evenly(alone, LONE):
+        prompt = int(kept.prompt_tokens[i]) - int(kept.cached_tokens[i])
+        if prompt > 0:
+            ttft = float(kept.first_token[i] - kept.arrival[i])
+            steps = tuple(_prefill_steps(prompt, deployment))
+            yield Sample(f"{where}, request {kept.id[i] + 1}, TTFT", ttft, steps, front_tokens=prompt)
+
+
+def _evenly(places: Sequence[int], most: int) -> list[int]:
+    """At most so many of the places, evenly spaced."""
+    if len(places) <= most:
+        return list(places)
+    return [places[round(i * (len(places) - 1) / (most - 1))] for i in range(most)]
+
+
+class _Lives:
+    """Who decodes when, from the first and last tokens of all requests."""
+
+    def __init__(self, records: Records) -> None:
+        self.records = records
+        self.order = np.argsort(records.first_token, kind="stable")
+        self.first = records.first_token[self.order]
+
+    def batch(self, at: float) -> tuple[int, int]:
+        """(sequences that decode, sum of their contexts) at a moment."""
+        records = self.records
+        inside = (records.first_token <= at) & (records.finish > at)
+        lasting = np.maximum(records.finish[inside] - records.first_token[inside], 1e-9)
+        share = (at - records.first_token[inside]) / lasting
+        tokens = records.prompt_tokens[inside] + share * records.output_tokens[inside]
+        return int(inside.sum()), round(float(tokens.sum()))
+
+    def is_alone(self, i: int) -> bool:
+        """Whether nobody else was in the system while request ``i`` waited for its first token."""
+        records = self.records
+        others = (records.arrival < records.first_token[i]) & (records.finish > records.arrival[i])
+        return int(others.sum()) == 1
+
+    def decode_sample(self, i: int, deployment: Deployment, where: str) -> Sample | None:
+        """The decode time of one request as a sum of steps; None where these can't be told."""
+        records = self.records
+        begin, end = float(records.first_token[i]), float(records.finish[i])
+        steps = int(records.output_tokens[i]) - 1
+        budget = deployment.limits.max_num_batched_tokens
+        low, high = np.searchsorted(self.first, [begin, end], side="right")
+        groups = _groups(self.first[low:high], 0.3 * (end - begin) / steps)
+        prompts = (records.prompt_tokens - records.cached_tokens)[self.order][low:high]
+        sums = [int(prompts[a:b].sum()) for a, b in groups]
+        mixed = sum(-(-tokens // budget) for tokens in sums)
+        if not end > begin or mixed > steps:
+            return None
+        parts: dict[Step, float] = {}
+        for part in range(_PARTS):
+            n, context = self.batch(begin + (part + 0.5) / _PARTS * (end - begin))
+            step = Step((), max(n, 1), max(context, 1))
+            parts[step] = parts.get(step, 0.0) + (steps - mixed) / _PARTS
+        if mixed:
+            n, context = self.batch(0.5 * (begin + end))
+            tokens = max(1, round(sum(sums) / mixed))
+            parts[Step(((tokens, 0),), max(n, 1), max(context, 1))] = float(mixed)
+        name = f"{where}, request {records.id[i] + 1}, {steps} steps"
+        return Sample(name, end - begin, tuple(parts.items()), count=steps)
+
+
+def _groups(times: Floats, apart: float) -> list[tuple[int, int]]:
+    """Ranges of times that lie closer together than ``apart``: first tokens of one step."""
+    if not len(times):
+        return []
+    cuts = [0, *(np.flatnonzero(np.diff(times) > apart) + 1).tolist(), len(times)]
+    return list(itertools.pairwise(cuts))

@@ -41,7 +41,7 @@ class Result:
     prompt_tokens: float
     output_tokens: float
     ttft: float
-    tpot: float
+    tpot: float = math.nan
     users: float = math.nan
     rate: float = math.nan
     count: int = 1

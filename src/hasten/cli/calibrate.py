@@ -1,7 +1,8 @@
 """Correct step times by what you measured: ten timings are enough to start with.
 
-FILES are step timings (CSV or JSON; one step per row: decodes, context, prefill_tokens, ms), results of vllm bench serve,
-sglang bench_serving, guidellm or AIPerf, or the requests that `hasten bench --out` writes. A few physical coefficients are fitted, near those of known devices, and written to a small file that predict, simulate, plan and
+FILES are step timings (CSV or JSON; one step per row: decodes, context, prefill_tokens, ms), results of vllm bench
+serve, sglang bench_serving, guidellm or AIPerf, or the requests that `hasten bench --out` writes. A few physical
+coefficients are fitted, near those of known devices, and written to a small file that predict, simulate, plan and
 compare take as --calibration. Errors are those of samples left out of their own fit.
 """
 

@@ -21,7 +21,7 @@ LEVELS = (
     ("policies", "latency", "workload", "report"),
     ("deployment", "prediction"),
     ("sim", "engine"),
-    ("claims", "plan", "accuracy", "calibration", "testing"),
+    ("claims", "plan", "accuracy", "calibration", "testing", "explain"),
     ("cli", "__main__"),
 )
 HEIGHT = {name: height for height, names in enumerate(LEVELS) for name in names}

@@ -17,6 +17,7 @@ from hasten.core.request import SLO
 from hasten.core.scheduler import Scheduler
 from hasten.latency import LinearCost, LockstepCost, StepCost, TableCost
 from hasten.policies import load_policy, policy_names
+from hasten.report.records import Records
 from hasten.sim.frontend import Frontend
 from hasten.sim.lockstep import LockstepReplica
 from hasten.sim.loop import EngineLoop
@@ -25,6 +26,7 @@ from hasten.sim.replica import Replica
 from hasten.sim.run import CostEstimates, records_of
 from hasten.sim.simulation import Simulation
 from hasten.sim.source import source_of
+from hasten.sim.steps import StepLog
 from hasten.testing.books import check_books
 from hasten.workload import Workload
 from hasten.workload.columns import ClosedLoop
@@ -61,10 +63,11 @@ class Played:
     loops: list[EngineLoop]
     turns: int = 0
     schedulers: list[Scheduler] = field(default_factory=list)
+    as_ended: Records | None = None
 
 
-def play(case: Case, *, stepping: bool) -> Played:
-    """Run `case`; stepping takes every step on its own. Books are recounted now and then in a stepped run."""
+def play(case: Case, *, stepping: bool, log: StepLog | None = None) -> Played:
+    """Run `case`, keeping its steps in `log`; stepping takes them one by one, with a recount of books at times."""
     recorder = Recorder()
     truth: dict[int, int] = {}
     estimates = CostEstimates(case.cost)
@@ -109,6 +112,7 @@ def play(case: Case, *, stepping: bool) -> Played:
             for rank in loop.ranks:
                 check_books(rank)
 
+    keep(loops, log)
     simulation.run(observe=look)
     records = records_of(recorder)
     values, weights = records.gaps.expand()
@@ -120,7 +124,14 @@ def play(case: Case, *, stepping: bool) -> Played:
         loops,
         turns,
         [rank for loop in loops for rank in loop.ranks],
+        as_ended=records,
     )
+
+
+def keep(loops: list[EngineLoop], log: StepLog | None) -> None:
+    """Keep the steps of all loops."""
+    for loop in loops if log is not None else ():
+        loop.keep(log)
 
 
 def check_equal(jumped: Played, stepped: Played) -> None:

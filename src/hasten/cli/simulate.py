@@ -37,6 +37,7 @@ def configure(parser: ArgumentParser) -> None:
     group.add_argument(
         "--stepping", action="store_true", help="take every step one by one: the same result, slower"
     )
+    policies.add_speeds(group)
     group.add_argument(
         "--percentiles",
         type=values.percentiles,
@@ -61,7 +62,7 @@ def run(args: Namespace) -> int:
     chosen = {role: spec for role, spec in policies.policies_of(args).items() if spec is not None}
     load_all(chosen)
     work = workload.workload_of(args)
-    report = play(made, work, chosen, slo=slo.slo_of(args), seed=args.seed, stepping=args.stepping)
+    report = play(made, work, chosen, slo=slo.slo_of(args), seed=args.seed, **run_options(args))
     report = told(report, args.percentiles, args.client_overhead)
     checks = () if constraints is None else constraints.check(report.records)
     if args.out is not None:
@@ -73,6 +74,11 @@ def run(args: Namespace) -> int:
     else:
         text.show(_render(args, made, work, report, checks))
     return int(not all(check.holds for check in checks))
+
+
+def run_options(args: Namespace) -> dict[str, Any]:
+    """How to play, as keywords of `simulate`."""
+    return {"stepping": args.stepping, "speeds": args.replica_speeds}
 
 
 def check_out(path: Path) -> None:

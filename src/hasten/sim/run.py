@@ -20,7 +20,6 @@ from hasten.core.scheduler import Scheduler
 from hasten.deployment import Deployment
 from hasten.errors import InputError
 from hasten.latency.compiled import LockstepCost, StepCost
-from hasten.latency.scaled import scaled
 from hasten.policies import load_policy
 from hasten.report.gaps import Gaps
 from hasten.report.records import Records
@@ -139,6 +138,8 @@ def _replica(
     """One engine loop: of a single scheduler, or of all data-parallel ranks that step together."""
     depth, frontend, cost = deployment.profile.loop_depth, _frontend(deployment), estimates.cost
     if speed != 1.0:
+        from hasten.latency.scaled import scaled  # here, for plain Python can't derive from compiled costs
+
         cost = scaled(cost, 1.0 / speed)
     parallelism = deployment.parallelism
     ranks = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace, _ArgumentGroup
 from typing import Any
 
 from hasten.cli.options import values
@@ -40,3 +40,14 @@ def add_policies(parser: ArgumentParser, *, several: bool = False) -> None:
 def policies_of(args: Namespace) -> dict[str, Any]:
     """Role to policy (or to the list of them), as keywords of `simulate`; None where there is none."""
     return {role: getattr(args, role) for role in DEFAULTS}
+
+
+def add_speeds(group: _ArgumentGroup) -> None:
+    """The flag of replicas that are slower than the others."""
+    group.add_argument(
+        "--replica-speeds",
+        type=values.speeds,
+        default=(),
+        metavar="S,...",
+        help="speed of each replica, 1 being nominal: 1,1,0.5 has a straggler",
+    )

@@ -80,6 +80,16 @@ def percentiles(text: str) -> tuple[float, ...]:
     return tuple(sorted({percentile(part) for part in items(text)}))
 
 
+def speeds(text: str) -> tuple[float, ...]:
+    """Relative speeds of replicas from a list such as `1,1,0.5`."""
+    found = tuple(_float(part) for part in text.split(","))
+    if not all(0.001 <= each <= 1000.0 for each in found):
+        raise ArgumentTypeError(
+            f"{text!r} are no speeds: give one from 0.001 to 1000 per replica, such as 1,1,0.5"
+        )
+    return found
+
+
 def items(text: str) -> list[str]:
     """A comma list of names; `name:key=1,key=2` stays one item. Nothing between two commas is refused."""
     found: list[str] = []

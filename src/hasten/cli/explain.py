@@ -1,0 +1,216 @@
+"""Why a deployment is as slow as it is on a workload: where the slowest requests spend their time against the usual
+ones, the bottleneck in a sentence, and what one change would buy, each played again on the same requests.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+from hasten.cli.options import deployment, policies, slo, workload
+from hasten.cli.output import table, text
+from hasten.cli.output.progress import Bar
+from hasten.cli.simulate import load_all
+
+if TYPE_CHECKING:
+    from hasten.explain.explanation import Explanation
+    from hasten.explain.objective import Objective
+    from hasten.explain.whatif import Effect
+    from hasten.report.report import Report
+
+HELP = "why it is slow: the tail's composition, the bottleneck, what one change buys"
+EXAMPLE = "hasten explain llama-3.1-8b --device l40s --workload azure-conv --rate 2 --limit 500 --ttft 1s"
+
+SHOWN_LABELS, SHOWN_CHANGES = 8, 14
+MANY_TIMES = 9.0  # relative change from which a factor is shown
+METRICS = ("ttft", "tpot", "e2e")
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Declare the options."""
+    deployment.add_model(parser)
+    deployment.add_split(parser)
+    workload.add_workload(parser)
+    policies.add_policies(parser)
+    slo.add_slo(parser)
+    deployment.add_engine(parser)
+    group = parser.add_argument_group("what to explain")
+    group.add_argument(
+        "--metric",
+        choices=METRICS,
+        metavar="NAME",
+        help="ttft, tpot or e2e (default: the limited one that is closest to its limit, else ttft)",
+    )
+    policies.add_speeds(group)
+    group.add_argument("--all", action="store_true", help="show every label and every change")
+
+
+def run(args: Namespace) -> int:
+    """Explain and print."""
+    from hasten.explain.explanation import explain
+    from hasten.explain.setup import Setup
+
+    made, limits = deployment.deployment_of(args), slo.constraints_of(args)
+    chosen = {role: spec for role, spec in policies.policies_of(args).items() if spec is not None}
+    load_all(chosen)
+    setup = Setup(
+        deployment=made,
+        work=workload.workload_of(args),
+        policies=chosen,
+        slo=slo.slo_of(args),
+        seed=args.seed,
+        speeds=args.replica_speeds,
+    )
+    with Bar(f"explaining {made.label}") as bar:
+        found = explain(setup, objective_of(args, setup.run() if limits else None), progress=bar)
+    if args.json:
+        text.show_json(
+            {"model": made.model.name, "deployment": made.label, "engine": made.profile.name}
+            | {"workload": setup.work.describe().as_dict(), "seed": args.seed, **found.to_dict()}
+        )
+    else:
+        head = [
+            f"{made.model.name} on {made.label}, {made.profile.name}",
+            workload.line_of(setup.work, args.workload),
+        ]
+        text.show("\n".join([*head, *render(found, whole=args.all)]))
+    return 0
+
+
+def objective_of(args: Namespace, report: Report | None) -> Objective:
+    """The user's own objective: the metric named, else the limit that is closest to being missed."""
+    from hasten.explain.objective import DEFAULT_METRIC, Objective
+
+    percentile = slo.PERCENTILE if args.percentile is None else args.percentile
+    limits = {name: getattr(args, name) for name in METRICS if getattr(args, name) is not None}
+    if args.metric is not None:
+        return Objective(metric=args.metric, percentile=percentile, limit=limits.get(args.metric))
+    if report is None:
+        return Objective(metric=DEFAULT_METRIC, percentile=percentile)
+    strains = {
+        name: each.value(each.column(report.records)) / limit
+        for name, limit in limits.items()
+        for each in [Objective(metric=name, percentile=percentile)]
+    }
+    worst = max(strains, key=lambda name: strains[name])
+    if args.attainment is not None:
+        return Objective(metric=worst, limit=1.0 - args.attainment, slo=slo.slo_of(args))
+    return Objective(metric=worst, percentile=percentile, limit=limits[worst])
+
+
+def render(found: Explanation, *, whole: bool = False) -> list[str]:
+    """The explanation as lines of text."""
+    objective = found.objective
+    verdict = ""
+    if objective.limit is not None:
+        sign = "above" if found.value > objective.limit else "within"
+        verdict = f", {sign} the limit of {shown(objective.limit, objective.unit)}"
+    lines = [
+        f"{objective.text} {shown(found.value, objective.unit)}{verdict}",
+        "",
+        *_composition(found, whole),
+        "",
+        f"Bottleneck: {found.sentence}.",
+        "",
+        *_effects(found, whole),
+    ]
+    if found.profiles:
+        lines += ["", *_profiles(found)]
+    lines += [
+        "",
+        f"Origin: step times {found.report.origin}, error {found.report.error}; a what-if carries it too",
+    ]
+    return [*lines, *(f"Note: {note}" for note in found.notes)]
+
+
+def shown(value: float, unit: str) -> str:
+    """A value of an objective with its unit."""
+    if value == float("inf"):
+        return "without end"
+    return f"{value:.2%}" if unit == "share" else f"{table.significant(value * 1e3)} ms"
+
+
+def _composition(found: Explanation, whole: bool) -> list[str]:
+    from hasten.explain.labels import LABELS
+
+    composition = found.composition
+    rise = composition.rise
+    rows: list[list[str]] = []
+    excess = list(composition.excess.items())
+    for name, seconds in excess if whole else excess[:SHOWN_LABELS]:
+        usual, tail = (group.labels.get(name, 0.0) for group in (composition.usual, composition.tail))
+        rows.append(
+            [LABELS[name], _ms(usual), _ms(tail), f"{seconds / rise:.0%}" if rise > 0 else table.MISSING]
+        )
+    hidden = [name for name, _ in excess[len(rows) :]]
+    if hidden:
+        usual, tail = (
+            sum(group.labels.get(name, 0.0) for name in hidden)
+            for group in (composition.usual, composition.tail)
+        )
+        share = f"{(tail - usual) / rise:.0%}" if rise > 0 else table.MISSING
+        rows.append([f"{len(hidden)} more (--all)", _ms(usual), _ms(tail), share])
+    rows.append(["total", _ms(composition.usual.seconds), _ms(composition.tail.seconds), ""])
+    slowest = f"slowest {composition.tail.requests:,}"
+    title = f"where {composition.metric.upper()} goes, ms"
+    return table.table([title, "usual", slowest, "of the difference"], rows, right=(1, 2, 3)).splitlines()
+
+
+def _ms(seconds: float) -> str:
+    return table.number(seconds * 1e3, 2)
+
+
+def _effects(found: Explanation, whole: bool) -> list[str]:
+    unit = found.objective.unit
+    effects = found.effects if whole else _leading(found.effects)
+    rows = [
+        [
+            each.change.text,
+            each.change.kind,
+            shown(each.value, unit),
+            _relative(each),
+            f"[{_change(each.interval.low, unit)}, {_change(each.interval.high, unit)}]",
+            "*" if each.is_clear else "",
+        ]
+        for each in effects
+    ]
+    header = ["what if", "kind", found.objective.text, "effect", "95% interval of the change", ""]
+    lines = table.table(header, rows, right=(2, 3, 4)).splitlines()
+    hidden = len(found.effects) - len(rows)
+    return [
+        *lines,
+        *([f"{hidden} more with less effect (--all)"] if hidden else []),
+        "* = the interval leaves out 0",
+    ]
+
+
+def _relative(each: Effect) -> str:
+    if each.relative != each.relative:
+        return table.MISSING
+    return f"{each.relative:+.0%}" if each.relative < MANY_TIMES else f"x {each.relative + 1:,.0f}"
+
+
+def _leading(effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
+    """The most helpful and the most harmful."""
+    if len(effects) <= SHOWN_CHANGES:
+        return effects
+    return (*effects[: SHOWN_CHANGES - 3], *effects[-3:])
+
+
+def _change(value: float, unit: str) -> str:
+    if value != value or abs(value) == float("inf"):
+        return table.MISSING if value != value else "without end"
+    return f"{value:+.2%}" if unit == "share" else f"{value * 1e3:+,.1f} ms"
+
+
+def _profiles(found: Explanation) -> list[str]:
+    from hasten.explain.resources import RESOURCES
+
+    unit = found.objective.unit
+    shares = [f"{share:.0%} less time" for share, _ in found.profiles[0].values]
+    rows = [
+        [RESOURCES[each.resource], *(shown(value, unit) for _, value in each.values)]
+        for each in found.profiles
+    ]
+    header = [f"{found.objective.text} by resource", *shares]
+    return table.table(header, rows, right=tuple(range(1, len(header)))).splitlines()

@@ -1,0 +1,346 @@
+"""Where the milliseconds went: every second of every request's life under one label, a pure function of a step log.
+
+The labels of a request sum to its latency exactly (docs/design/attribution.md). Waiting is charged to what held the
+head of the queue, a decode step to the parts of the latency model, and a step shared with prefills to what it would
+have taken without them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hasten.core.batch import Chunk as StepChunk
+from hasten.core.refusal import POLICY
+from hasten.core.request import Request
+from hasten.errors import InputError
+from hasten.explain.breakdown import Breakdown
+from hasten.explain.idle import IdleClock
+from hasten.explain.labels import LABELS, ORDER, PARTS, REFUSALS
+from hasten.explain.timeline import (
+    DECODING,
+    HELD,
+    PREEMPTED,
+    STALLED,
+    TO_FIRST,
+    WAITING,
+    RankLog,
+    RunLog,
+    Timeline,
+    timeline,
+)
+from hasten.latency import LockstepCost, StepCost
+from hasten.report.records import Records
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Exact = npt.NDArray[np.longdouble]
+
+METRICS = ("ttft", "tpot", "e2e")
+_ANYONE = Request(-1, 0.0, 1, 1)
+_DECODE = [ORDER[f"decode_{part}"] for part in PARTS]
+_DECODES_ONLY = (
+    "prefill_others",
+    "other_ranks",
+    "slow_replica",
+    "decode",
+    *(f"decode_{part}" for part in PARTS),
+)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a step would have taken: `cost` prices steps that were not run, `breakdown` splits decode steps.
+
+    Without a breakdown decode time is one label. `speeds` are those of the replicas, 1 being nominal.
+    """
+
+    cost: StepCost
+    breakdown: Breakdown | None = None
+    speeds: Sequence[float] = ()
+
+    def speed(self, replica: int) -> float:
+        """Speed of a replica, at most nominal."""
+        return min(1.0, self.speeds[replica]) if self.speeds else 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """Seconds per served request (rows, as `records`) and label (columns, as LABELS).
+
+    `to_first` is the life up to the first token, `after_first` from there to the last.
+    """
+
+    records: Records
+    to_first: Floats
+    after_first: Floats
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
+
+    def latency(self, metric: str) -> Floats:
+        """The metric itself per row, in seconds; NaN where it is not defined (tpot of a single token)."""
+        _check(metric)
+        records = self.records
+        if metric == "ttft":
+            return records.first_token - records.arrival
+        if metric == "e2e":
+            return records.finish - records.arrival
+        later = records.output_tokens - 1
+        spent = records.finish - records.first_token
+        pace: Floats = np.divide(spent, later, out=np.full(len(records), np.nan), where=later > 0)
+        return pace
+
+    def labels(self, metric: str) -> Floats:
+        """Seconds per row and label that sum to `latency(metric)`: for tpot per later token."""
+        _check(metric)
+        if metric == "ttft":
+            return self.to_first
+        if metric == "e2e":
+            return self.to_first + self.after_first
+        later = np.maximum(self.records.output_tokens - 1, 1)
+        paced: Floats = self.after_first / later[:, None]
+        return paced
+
+    def mean(self, metric: str, rows: npt.NDArray[Any] | None = None) -> dict[str, float]:
+        """Mean seconds per label over some rows (default: all), without those that are zero."""
+        values = self.labels(metric) if rows is None else self.labels(metric)[rows]
+        means = values.mean(axis=0) if len(values) else np.zeros(len(LABELS))
+        return {name: float(value) for name, value in zip(LABELS, means, strict=True) if value}
+
+    def of(self, request: int) -> dict[str, float]:
+        """Seconds per label of one request's whole life, by its id. Raises InputError for one not served."""
+        rows = np.flatnonzero(self.records.id == request)
+        if not rows.size:
+            raise InputError(f"request {request} was not served: there is nothing to attribute")
+        return self.mean("e2e", rows)
+
+
+def _check(metric: str) -> None:
+    if metric not in METRICS:
+        raise InputError(f"metric {metric!r} has no attribution: use one of {', '.join(METRICS)}")
+
+
+def attribute(
+    records: Records, log: RunLog, costs: Costs, *, reusable: Mapping[int, tuple[int, str]] | None = None
+) -> Attribution:
+    """Label the life of every served request of `records` from the steps of its run.
+
+    `reusable` says for a request how many tokens of its prompt somebody had computed before, and the label of what
+    it computed of them again (see `hasten.explain.prefixes`).
+    """
+    served = records.select(records.is_ok)
+    spent = np.zeros((2, len(served), len(LABELS)), dtype=np.longdouble)
+    where = {request: row for row, request in enumerate(served.id.tolist())}
+    idle = IdleClock(log.ranks)
+    ready = np.array([log.ready.get(request, np.nan) for request in served.id.tolist()])
+    ready = np.where(np.isnan(ready), served.arrival, ready)
+    spent[0, :, ORDER["front_end"]] = ready - served.arrival.astype(np.longdouble)
+    for rank in log.ranks:
+        line = timeline(rank, served, where)
+        account = _Account(spent, line, rank, costs)
+        account.waits(idle, served, ready)
+        account.stretches()
+        account.chunks(reusable or {}, served)
+    first, after = (np.asarray(part, dtype=np.float64) for part in spent)
+    return Attribution(served, first, after)
+
+
+class _Account:
+    """Adds the seconds of one rank's timeline to `spent` (phase, record, label), in extended precision."""
+
+    def __init__(self, spent: Exact, line: Timeline, rank: RankLog, costs: Costs) -> None:
+        self.spent = spent
+        self.line = line
+        self.rank = rank
+        self.costs = costs
+        self.speed = costs.speed(rank.replica)
+        self.columns = line.columns
+        self.begin = self.columns.begin.astype(np.longdouble)
+        self.until = self.columns.until.astype(np.longdouble)
+        self._ends = self.columns.end.astype(np.longdouble)
+        self.seconds = self._ends - self.begin  # of each row
+        of_row: dict[int, list[StepChunk]] = {}
+        for row, _, tokens, context, is_last in rank.chunks:
+            of_row.setdefault(row, []).append(StepChunk(_ANYONE, tokens, context, is_last))
+        self.prefills = of_row
+        self.nominal = self.seconds * self.speed
+        self.other_ranks = self._waits_for_ranks()
+        self.decode_rows = self._decode_rows()
+
+    def _over(self, kind: int, labelled: Mapping[str, Exact]) -> None:
+        """Charge seconds per row (by label) to all stretches of one kind."""
+        found = [each for each in self.line.stretches if each[2] == kind]
+        if not found:
+            return
+        record, phase, _, first, end = np.array(found, dtype=np.int64).T
+        for name, per_row in labelled.items():
+            if per_row.any():
+                sums = np.concatenate([[np.longdouble(0)], np.cumsum(per_row)])
+                np.add.at(self.spent[:, :, ORDER[name]], (phase, record), sums[end] - sums[first])
+
+    def waits(self, idle: IdleClock, records: Records, ready: Floats) -> None:
+        """Before the first chunk: the engine's turn, then what held the head of the queue, row by row."""
+        if not self.line.before:
+            return
+        record, first = np.array(self.line.before, dtype=np.int64).T
+        until = self.begin[first]
+        under_way = until - ready[record]
+        prefill = np.minimum(self._prefill_between(ready[record], self.columns.begin[first]), under_way)
+        self.spent[TO_FIRST, record, ORDER["queue_step_prefill"]] += prefill
+        self.spent[TO_FIRST, record, ORDER["queue_step"]] += under_way - prefill
+        span = self.until - self.begin
+        refusal = self.columns.refusal
+        elsewhere = np.minimum(idle.between(self.columns.begin, self.columns.until), span)
+        elsewhere[refusal == POLICY] = 0.0
+        labelled = {"queue_routing": elsewhere}
+        for reason, name in enumerate(REFUSALS):
+            labelled[name] = np.where(refusal == reason, span - elsewhere, 0.0)
+        self._over(WAITING, labelled)
+
+    def _prefill_between(self, begin: Floats, end: Floats) -> Floats:
+        """Seconds that prefill added to the steps that ran in [begin, end); spread evenly over each."""
+        columns = self.columns
+        added = np.asarray(self.decode_rows["prefill_others"], dtype=np.float64)
+        times = np.stack([columns.begin, columns.end], axis=1).ravel()
+        total = np.cumsum(added)
+        spent = np.stack([total - added, total], axis=1).ravel()
+        found: Floats = np.interp(end, times, spent) - np.interp(begin, times, spent)
+        return np.maximum(found, 0.0)
+
+    def stretches(self) -> None:
+        """Everything after admission but the own chunks."""
+        span = self.until - self.begin
+        is_idle = self.columns.is_idle
+        self._over(
+            STALLED,
+            {"queue_policy": np.where(is_idle, span, 0.0), "queue_budget": np.where(is_idle, 0.0, span)},
+        )
+        self._over(PREEMPTED, {"preempted": span})
+        for record, phase, kind, first, end in self.line.stretches:
+            if kind == HELD:
+                self.spent[phase, record, ORDER["held"]] += self._ends[end - 1] - self.begin[first]
+        self._over(DECODING, self.decode_rows)
+
+    def _decode_rows(self) -> dict[str, Exact]:
+        """Seconds of every row by label, for those who decode in it."""
+        found = {name: np.zeros(len(self.seconds), dtype=np.longdouble) for name in _DECODES_ONLY}
+        found["slow_replica"] = self.seconds - self.nominal
+        found["other_ranks"] = self.other_ranks
+        rest = self.nominal - self.other_ranks
+        own = rest * self._decode_shares().astype(np.longdouble)
+        found["prefill_others"] = rest - own
+        self._split(found, own)
+        return found
+
+    def _decode_shares(self) -> Floats:
+        """What a row would have taken without its prefills, as a share: 1 where there are none."""
+        columns, cost = self.columns, self.costs.cost
+        shares = np.ones(len(self.seconds))
+        for row, chunks in self.prefills.items():
+            n, context = int(columns.decodes[row]), int(columns.context[row])
+            whole = cost.mixed(chunks, n, context)
+            shares[row] = min(1.0, _decode_seconds(cost, n, context) / whole) if n and whole > 0.0 else 0.0
+        return shares
+
+    def _waits_for_ranks(self) -> Exact:
+        """What rows last longer than this rank's batch alone, where ranks step together."""
+        columns, cost = self.columns, self.costs.cost
+        alone = self.nominal.copy()
+        if isinstance(cost, LockstepCost):
+            for row in range(len(alone)):
+                n, context = int(columns.decodes[row]), int(columns.context[row])
+                if row in self.prefills:
+                    alone[row] = cost.mixed(self.prefills[row], n, context)
+                elif n:
+                    growth, steps = int(columns.growth[row]), int(columns.steps[row])
+                    alone[row] = _series_seconds(cost, n, context, growth=growth, steps=steps)
+        waits: Exact = np.maximum(self.nominal - alone, 0.0)
+        return waits
+
+    def _split(self, found: dict[str, Exact], own: Exact) -> None:
+        """Decode seconds by part of the latency model."""
+        breakdown, columns = self.costs.breakdown, self.columns
+        rows = np.flatnonzero((columns.decodes > 0) & (own > 0))
+        if breakdown is None or not rows.size:
+            found["decode"] = own
+            return
+        shares = breakdown.parts(
+            columns.decodes[rows], columns.context[rows], columns.steps[rows], columns.growth[rows]
+        )
+        left = own.copy()
+        for place, part in enumerate(PARTS[1:], start=1):
+            found[f"decode_{part}"][rows] = own[rows] * shares[:, place]
+            left[rows] -= found[f"decode_{part}"][rows]
+        found[f"decode_{PARTS[0]}"][rows] = np.maximum(left[rows], 0.0)
+        left[rows] -= found[f"decode_{PARTS[0]}"][rows]
+        found["decode"] = left  # rows without decodes, and rounding
+
+    def chunks(self, reusable: Mapping[int, tuple[int, str]], records: Records) -> None:
+        """Own prefill: what the step would have taken with this chunk alone; the rest is that of the others."""
+        if not self.line.chunks:
+            return
+        columns, cost = self.columns, self.costs.cost
+        ids = records.id.tolist()
+        for record, row, phase, tokens, context, again in self.line.chunks:
+            mine = StepChunk(_ANYONE, tokens, context, True)
+            beside = self.prefills[row]
+            n, decode_context = int(columns.decodes[row]), int(columns.context[row])
+            spent = self.spent[phase, record]
+            spent[ORDER["slow_replica"]] += self.seconds[row] - self.nominal[row]
+            spent[ORDER["other_ranks"]] += self.other_ranks[row]
+            rest = self.nominal[row] - self.other_ranks[row]
+            whole = cost.mixed(beside, n, decode_context)
+            scale = rest / max(whole, 1e-300)
+            without_others = rest
+            if len(beside) > 1:
+                without_others = min(rest, scale * cost.mixed([mine], n, decode_context))
+                spent[ORDER["prefill_others"]] += rest - without_others
+            own = without_others
+            if n:
+                own = min(without_others, scale * cost.mixed([mine], 0, 0))
+                spent[ORDER["decode_others"]] += without_others - own
+            self._own(spent, own, (tokens, context, again), reusable.get(ids[record]))
+
+    def _own(
+        self, spent: Exact, own: Any, chunk: tuple[int, int, int], reusable: tuple[int, str] | None
+    ) -> None:
+        """Own prefill in proportion to tokens: computed again, computed before by somebody, and new."""
+        tokens, context, again = chunk
+        repeated = own * again / tokens
+        spent[ORDER["recompute"]] += repeated
+        left = own - repeated
+        if reusable is not None and not again:
+            known, label = reusable
+            missed = own * max(0, min(context + tokens, known) - context) / tokens
+            spent[ORDER[label]] += missed
+            left -= missed
+        spent[ORDER["prefill_own"]] += left
+
+
+def _decode_seconds(cost: StepCost, n: int, context: int) -> float:
+    a, b, _ = cost.decode_line(n, context)
+    return a + b * context
+
+
+def _series_seconds(cost: StepCost, n: int, context: int, *, growth: int, steps: int) -> float:
+    """`steps` decode steps of `n` sequences, `context` growing by `growth`, piece by piece of the decode line."""
+    seconds = 0.0
+    while steps > 0:
+        a, b, limit = cost.decode_line(n, context)
+        most = steps
+        if growth > 0 and limit != math.inf:
+            most = max(1, min(steps, math.ceil((limit - context) / growth)))
+        seconds += most * a + b * (most * context + growth * (most * (most - 1) // 2))
+        context += most * growth
+        steps -= most
+    return seconds
+
+
+def latency_costs(deployment: Any, speeds: Sequence[float] = ()) -> Costs:
+    """Costs of a `hasten.Deployment`: its compiled step times and their breakdown."""
+    cost = deployment.cost
+    return Costs(cost, Breakdown(deployment.latency, cost), tuple(speeds))

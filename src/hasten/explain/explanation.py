@@ -1,0 +1,162 @@
+"""Why a run is as slow as it is: the tail's composition, the bottleneck, what one change buys, and which resource."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hasten.explain.attribution import Attribution
+from hasten.explain.changes import CAUSE, Change, causes, every_change
+from hasten.explain.composition import Composition, compose
+from hasten.explain.labels import LABELS
+from hasten.explain.objective import Objective
+from hasten.explain.resources import RESOURCES
+from hasten.explain.setup import Setup
+from hasten.explain.whatif import SPEED_UPS, Effect, Profile, effects, profiles
+from hasten.report.report import Report
+
+SMALL = 0.02
+"""Relative effects up to this are not called a bottleneck."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """One run explained. Seconds inside, milliseconds in `to_dict`."""
+
+    report: Report
+    attribution: Attribution
+    objective: Objective
+    composition: Composition
+    effects: tuple[Effect, ...] = ()  # the most helpful first
+    profiles: tuple[Profile, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def value(self) -> float:
+        """The objective of the run, in its unit."""
+        return self.objective.value(self.objective.column(self.report.records))
+
+    @property
+    def causes(self) -> tuple[Effect, ...]:
+        """Effects of taking one cause away, the largest first."""
+        return tuple(each for each in self.effects if each.change.kind == CAUSE)
+
+    @property
+    def remedies(self) -> tuple[Effect, ...]:
+        """Effects of what one can do, the most helpful first."""
+        return tuple(each for each in self.effects if each.change.kind != CAUSE)
+
+    @property
+    def cause(self) -> Effect | None:
+        """The cause whose removal helps most; None when none helps by more than 2 %."""
+        found = [each for each in self.causes if not math.isnan(each.relative) and each.relative < -SMALL]
+        return found[0] if found else None
+
+    @property
+    def sentence(self) -> str:
+        """The bottleneck in one sentence."""
+        excess = next(iter(self.composition.excess.items()), ("", 0.0))
+        rise = self.composition.rise
+        where = f"{LABELS[excess[0]]} makes up {excess[1] / rise:.0%} of it" if excess[1] > 0 < rise else ""
+        cause = self.cause
+        if cause is None:
+            first = f"nothing that was tried lowers {self.objective.text} by more than {SMALL:.0%}"
+            return f"{first}; of what sets its tail apart, {where}" if where else first
+        gain = f"{cause.change.text}, {self.objective.text} would be {-cause.relative:.0%} lower"
+        first = f"{cause.change.cause}: with {gain}"
+        return f"{first}; of what sets its tail apart, {where}" if where else first
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every figure under a key with its unit."""
+        scale, unit = (1e3, "ms") if self.objective.unit == "s" else (1.0, "share")
+        composition = self.composition
+        return {
+            "objective": self.objective.text,
+            "origin": self.report.origin,
+            "error": self.report.error,
+            f"value_{unit}": self.value * scale,
+            f"limit_{unit}": None if self.objective.limit is None else self.objective.limit * scale,
+            "bottleneck": self.cause.change.name if self.cause else None,
+            "sentence": self.sentence,
+            "composition": {
+                "metric": composition.metric,
+                "tail_from_percentile": composition.percentile,
+                "tail_requests": composition.tail.requests,
+                "usual_ms": composition.usual.seconds * 1e3,
+                "tail_ms": composition.tail.seconds * 1e3,
+                "labels": [
+                    {
+                        "label": name,
+                        "text": LABELS[name],
+                        "usual_ms": composition.usual.labels.get(name, 0.0) * 1e3,
+                        "tail_ms": composition.tail.labels.get(name, 0.0) * 1e3,
+                    }
+                    for name in composition.excess
+                ],
+            },
+            "what_ifs": [
+                {
+                    "name": each.change.name,
+                    "text": each.change.text,
+                    "kind": each.change.kind,
+                    f"baseline_{unit}": each.baseline * scale,
+                    f"value_{unit}": each.value * scale,
+                    "relative": each.relative,
+                    f"change_low_{unit}": each.interval.low * scale,
+                    f"change_high_{unit}": each.interval.high * scale,
+                    "clear": each.is_clear,
+                }
+                for each in self.effects
+            ],
+            "causal_profile": [
+                {
+                    "resource": each.resource,
+                    "text": RESOURCES[each.resource],
+                    "points": [
+                        {"faster_share": share, f"value_{unit}": v * scale} for share, v in each.values
+                    ],
+                }
+                for each in self.profiles
+            ],
+            "notes": list(self.notes),
+        }
+
+
+def explain(
+    setup: Setup,
+    objective: Objective,
+    *,
+    only_causes: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Explanation:
+    """Play `setup`, label every second, and play it again with one thing changed at a time.
+
+    `only_causes` leaves out knobs, policies and the causal profile. `progress(runs done, runs)` is called after every
+    run. Raises InputError when nobody was served or the deployment can't be.
+    """
+    changes: list[Change] = list(causes(setup)) if only_causes else every_change(setup)
+    resources = sum(change.name in RESOURCES for change in changes)
+    total = 1 + len(changes) + (0 if only_causes else resources * (len(SPEED_UPS) - 1))
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    report, attribution, _ = setup.attributed()
+    step()
+    baseline = objective.column(report.records)
+    found, notes = effects(changes, objective, baseline, after_each=step)
+    return Explanation(
+        report=report,
+        attribution=attribution,
+        objective=objective,
+        composition=compose(attribution, objective.metric, objective.percentile),
+        effects=tuple(found),
+        profiles=() if only_causes else tuple(profiles(setup, objective, found, after_each=step)),
+        notes=tuple(notes),
+    )

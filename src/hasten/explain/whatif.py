@@ -1,0 +1,106 @@
+"""What-ifs: the same requests and random numbers with one thing changed, and the effect on the user's own objective."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hasten.errors import InputError
+from hasten.explain.changes import Change, faster
+from hasten.explain.objective import Objective
+from hasten.explain.resources import RESOURCES
+from hasten.explain.setup import Setup
+from hasten.report.bootstrap import Interval
+
+Floats = npt.NDArray[np.float64]
+Step = Callable[[], None]
+
+SPEED_UPS = (0.10, 0.25, 0.50)
+"""Shares of a resource's time that virtual speed-ups take away."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """What one change makes of the objective, in its unit, and the 95 % interval of `value - baseline`."""
+
+    change: Change
+    baseline: float
+    value: float
+    interval: Interval
+
+    @property
+    def relative(self) -> float:
+        """(value - baseline) / baseline: negative is better; NaN for a baseline of 0 or without end."""
+        if not self.baseline or math.isinf(self.baseline):
+            return math.nan if math.isinf(self.value) or not self.baseline else -1.0
+        return (self.value - self.baseline) / self.baseline
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return not math.isnan(self.interval.low) and not self.interval.holds(0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """The objective with one resource faster, by the share of its time that is taken away."""
+
+    resource: str
+    values: tuple[tuple[float, float], ...]
+
+
+def effect_of(change: Change, objective: Objective, baseline: Floats) -> Effect:
+    """Play one change. `baseline` is the objective's column of the unchanged run.
+
+    Raises InputError where the changed deployment can't be.
+    """
+    column = objective.column(change.make().run().records)
+    before, after = baseline, column
+    if change.rows is not None:
+        before, after = before[change.rows], after[change.rows]
+    return Effect(
+        change=change,
+        baseline=objective.value(before),
+        value=objective.value(after),
+        interval=objective.change_interval(before, after),
+    )
+
+
+def effects(
+    changes: Sequence[Change], objective: Objective, baseline: Floats, *, after_each: Step = lambda: None
+) -> tuple[list[Effect], list[str]]:
+    """Play every change; the most helpful first, and why some could not be played."""
+    found, notes = [], []
+    for change in changes:
+        try:
+            found.append(effect_of(change, objective, baseline))
+        except InputError as error:
+            notes.append(f"not tried: {change.text}: {error}")
+        after_each()
+    found.sort(key=lambda each: math.inf if math.isnan(each.relative) else each.relative)
+    return found, notes
+
+
+def profiles(
+    setup: Setup, objective: Objective, known: Sequence[Effect], *, after_each: Step = lambda: None
+) -> list[Profile]:
+    """The causal profile: each resource faster by 10, 25 and 50 % of its time. `known` effects are not played again."""
+    at_half = {effect.change.name: effect.value for effect in known}
+    found = []
+    for resource in RESOURCES:
+        if resource not in at_half:
+            continue
+        values = []
+        for share in SPEED_UPS:
+            if share == 0.5:
+                values.append((share, at_half[resource]))
+                continue
+            records = faster(setup, resource, 1.0 / (1.0 - share)).run().records
+            values.append((share, objective.value(objective.column(records))))
+            after_each()
+        found.append(Profile(resource=resource, values=tuple(values)))
+    return found

@@ -35,7 +35,7 @@ def check_stepped(case: Case) -> None:
     stepped = explained(case, stepping=True)
     order = [np.argsort(each.records.id) for each in (found, stepped)]
     # A jump keeps the reason of its first step; in its midst another door may close behind the one that is shut.
-    doors = [ORDER[name] for name in ("queue_memory", "queue_reservation", "queue_policy")]
+    doors = [ORDER[name] for name in ("queue_routing", "queue_memory", "queue_reservation", "queue_policy")]
     for mine, other in ((found.to_first, stepped.to_first), (found.after_first, stepped.after_first)):
         mine, other = mine[order[0]], other[order[1]]
         for labels in (mine, other):

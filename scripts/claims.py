@@ -31,10 +31,10 @@ of them with `hasten reproduce --all`. Baselines are given chunked prefill, pref
 factor is what the method itself brings; many published factors shrink then. Seeds are fixed and intervals are 95 %
 over them.
 
-Verdicts follow a rule. A figure **holds** when the better end of our interval reaches the published one, short of the
-tolerance; it **holds in part** when the method is clearly better than its baseline but by less than published; else it
-**does not hold**. A claim holds when all its figures do, and does not hold when none does or when a falsifier (a
-setting where the gain must vanish) is violated. Nothing was tuned to reach a published figure.
+Verdicts follow a rule. A figure **holds** when our interval leaves out "no gain" and our value reaches the published
+one, short of the tolerance; it **holds in part** when the method is clearly better than its baseline but by less than
+published; else it **does not hold**. A claim holds when all its figures do, and does not hold when none does or when a
+falsifier (a setting where the gain must vanish) is violated. Nothing was tuned to reach a published figure.
 [How to add a claim](how-to/add-a-claim.md)."""
 
 

@@ -52,6 +52,8 @@ def test_a_mirrored_figure_is_judged_the_same(ours: Estimate, paper: float, has_
     if ours.low <= 0:
         return
     published = paper if has_paper else None
+    if published is not None and abs(ours.value - published) < 1e-9 * published:
+        return  # rounding decides
     mirrored = Estimate(1 / ours.value, 1 / ours.high, 1 / ours.low, ours.seeds)
     up = gain("speed", ours, paper=published, tolerance=0.0)
     down = Figure(
@@ -76,7 +78,8 @@ def test_a_violated_falsifier_refutes_whatever_the_figures_say(ours: list[Estima
 @pytest.mark.parametrize(
     ("ours", "paper", "expected"),
     [
-        (Estimate(2.0, 1.9, 2.1), 2.2, HOLDS),  # 2.1 reaches 0.9 x 2.2
+        (Estimate(2.0, 1.9, 2.1), 2.2, HOLDS),  # 2.0 reaches 0.9 x 2.2
+        (Estimate(1.9, 1.1, 2.7), 2.2, IN_PART),  # a wide interval is no help
         (Estimate(1.5, 1.4, 1.6), 2.2, IN_PART),
         (Estimate(1.1, 0.9, 1.3), 2.2, FAILS),  # 1 lies within the interval
         (Estimate(0.8, 0.7, 0.9), 2.2, FAILS),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from hasten.claims.harness.estimate import Estimate
 from hasten.deployment import Deployment
 from hasten.report.report import Report
@@ -37,6 +39,12 @@ def highest_rate(
         middle = math.sqrt(low * high)
         low, high = (middle, high) if holds(middle) else (low, middle)
     return math.sqrt(low * high)
+
+
+def normalised_latency(report: Report) -> float:
+    """Arrival to last token divided by output tokens, s per token: the median over requests, as Orca takes it."""
+    served = report.records.select(report.records.is_ok)
+    return float(np.median((served.finish - served.arrival) / served.output_tokens))
 
 
 def origin_of(deployment: Deployment, report: Report) -> str:

@@ -27,9 +27,9 @@ def judge(findings: Findings) -> str:
 def judge_figure(figure: Figure) -> str:
     """The verdict on one figure.
 
-    With a neutral value: it holds when the better end of the interval reaches the paper's figure (short of
-    `tolerance`), or, where the paper gives none, when the whole interval is better than neutral; in part when the
-    interval is better than neutral and short of the paper. Without one: it holds when ours is within `tolerance`.
+    With a neutral value: in part when the whole interval is better than neutral; it holds when the value moreover
+    reaches the paper's figure (short of `tolerance`), where the paper gives one. A wide interval helps nobody.
+    Without a neutral value: it holds when ours is within `tolerance` of the paper's.
     """
     ours, paper = figure.ours, figure.paper
     if figure.neutral is None:
@@ -42,5 +42,5 @@ def judge_figure(figure: Figure) -> str:
     if paper is None:
         return HOLDS
     if figure.is_higher_better:
-        return HOLDS if ours.high >= paper * (1 - figure.tolerance) else IN_PART
-    return HOLDS if ours.low <= paper * (1 + figure.tolerance) else IN_PART
+        return HOLDS if ours.value >= paper * (1 - figure.tolerance) else IN_PART
+    return HOLDS if ours.value <= paper * (1 + figure.tolerance) else IN_PART

@@ -130,8 +130,8 @@ def measure(seeds: Sequence[int], progress: Progress) -> Findings:
         notes=(
             "the published factor is over an engine with padding and its own kernels, for a model of 175 billion "
             "parameters; with equal kernels refilling slots brings about 7 of it and the larger batch the rest",
-            "by the mean over requests instead of the median, as others report it, short answers that wait decide, and the "
-            "factor is larger and unsteady",
+            "by the mean over requests instead of the median, as others report it, short answers that wait decide, and "
+            "the factor is larger and unsteady",
         ),
     )
 

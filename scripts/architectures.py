@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hasten.fewshot.help import Help, Task, embedding, scaled, train
+
+from hasten.fewshot.help import Help, Schedule, Task, embedding, scaled, train
 from hasten.fewshot.items import ItemPool
 from hasten.fewshot.network import Network
 from hasten.fewshot.rivals import nearest_device, ridge_over_devices
@@ -56,7 +57,9 @@ class Space:
     def latencies(self) -> dict[str, Any]:
         """Milliseconds by device."""
         raw, about = self._stored
-        return {name: np.exp2(raw["latencies"][:, i] / 1024.0) * 1e-3 for i, name in enumerate(about["devices"])}
+        return {
+            name: np.exp2(raw["latencies"][:, i] / 1024.0) * 1e-3 for i, name in enumerate(about["devices"])
+        }
 
     def places(self, rows: Sequence[int]) -> Any:
         """Where upstream's rows lie here."""
@@ -112,7 +115,9 @@ def samples(space: Space, pool: ItemPool, device: str, count: int) -> dict[str, 
     rng = np.random.default_rng([count, list(space.latencies).index(device)])
     candidates = space.kept(device, "arch_train")
     found = {"random": [rng.choice(candidates, count, replace=False) for _ in range(RANDOM_DRAWS)]}
-    found["chosen"] = [np.array(pool.most_telling(space.places(range(*space.split["arch_train"]))[:900], count))]
+    found["chosen"] = [
+        np.array(pool.most_telling(space.places(range(*space.split["arch_train"]))[:900], count))
+    ]
     if count == len(space.references):
         found["references"] = [space.references]
     return found
@@ -142,7 +147,7 @@ def evaluate(space: Space, count: int) -> dict[tuple[str, str], dict[str, Score]
 
 
 def graph() -> Any:
-    """Neighbours among input, six operations and output of a NAS-Bench-201 cell, both ways, symmetrically normalised."""
+    """Neighbours among input, six operations and output of a NAS-Bench-201 cell, both ways, normalised."""
     joined = np.eye(8)
     for i, (start, end) in enumerate(EDGES):
         for j, (other, _) in enumerate(EDGES):
@@ -177,7 +182,7 @@ def help_score(space: Space, model: Help, items: Any, device: str) -> Score:
     return score(space, device, low + wide * found, query)
 
 
-def train_help(space: Space, episodes: int, seed: int, query: int, progress: Any = None) -> dict[str, Score]:
+def train_help(space: Space, schedule: Schedule, seed: int, progress: Any = None) -> dict[str, Score]:
     """Train HELP on the training devices, choose the best episode on the validation devices, score the unseen ones."""
     net, items = network(space)
     tasks = [
@@ -186,7 +191,9 @@ def train_help(space: Space, episodes: int, seed: int, query: int, progress: Any
     ]
 
     def valid(model: Help) -> float:
-        return float(np.mean([help_score(space, model, items, d).spearman for d in space.split["meta_valid"]]))
+        return float(
+            np.mean([help_score(space, model, items, d).spearman for d in space.split["meta_valid"]])
+        )
 
-    model = train(net, tasks, episodes=episodes, seed=seed, query=query, score=valid, progress=progress)
+    model = train(net, tasks, schedule=schedule, seed=seed, score=valid, progress=progress)
     return {device: help_score(space, model, items, device) for device in space.split["meta_test"]}

@@ -18,7 +18,7 @@ LEVELS = (
     ("errors",),
     ("core",),
     ("models", "hardware", "profiles"),
-    ("policies", "latency", "workload", "report"),
+    ("policies", "latency", "fewshot", "workload", "report"),
     ("deployment", "prediction"),
     ("sim", "engine"),
     ("claims", "plan", "accuracy", "calibration", "testing", "explain"),

@@ -1,6 +1,6 @@
 """Pack measured latencies of neural architectures (benchmarks/data/architectures-*.npz) from HELP's tables as CSV.
 
-    scripts/make_architectures.py FOLDER    FOLDER holds nasbench201_latency_ms.csv.gz, fbnet_latency_ms.csv.gz, splits.json
+    scripts/make_architectures.py FOLDER    FOLDER holds <space>_latency_ms.csv.gz and splits.json
 
 Kept: the architectures and devices of the split (rows that are trained on, asked about or used as references).
 Latencies are stored as 1024 log2 (microseconds) in 16 bits, 0.07 % apart.
@@ -45,7 +45,9 @@ def main() -> int:
         with gzip.open(folder / f"{space}_latency_ms.csv.gz", "rt", newline="") as file:
             head, *rows = csv.reader(file)
         devices = [*split["meta_train"], *split["meta_valid"], *split["meta_test"]]
-        wanted = sorted({*range(*split["arch_train"]), *range(*split["arch_query"]), *split["reference_arch_idx"]})
+        wanted = sorted(
+            {*range(*split["arch_train"]), *range(*split["arch_query"]), *split["reference_arch_idx"]}
+        )
         times = np.array([[float(rows[i][head.index(device)]) for device in devices] for i in wanted])
         about: dict[str, Any] = {"space": space, "devices": devices, "source": SOURCE, "split": split}
         arrays = {

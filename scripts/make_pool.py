@@ -25,7 +25,9 @@ RIDGE = 0.05
 def main() -> int:
     """Write the pool; print how well it describes each device."""
     devices = [OperatorTables(path).about["device"] for path in operator_paths()]
-    kernels = {device: [each for model in MODELS for each in measured_kernels(device, *model)] for device in devices}
+    kernels = {
+        device: [each for model in MODELS for each in measured_kernels(device, *model)] for device in devices
+    }
     centres = []
     for kind in SHAPED:
         features = np.concatenate(
@@ -36,10 +38,15 @@ def main() -> int:
     weights = {device: fitted_weights(pool, found, ridge=RIDGE) for device, found in kernels.items()}
     for device, found in kernels.items():
         missed = np.concatenate(
-            [np.log(seconds / parts.seconds) - pool.log_factor(parts, weights[device]) for parts, seconds in found]
+            [
+                np.log(seconds / parts.seconds) - pool.log_factor(parts, weights[device])
+                for parts, seconds in found
+            ]
         )
         raw = np.concatenate([np.log(seconds / parts.seconds) for parts, seconds in found])
-        print(f"{device}: {np.abs(raw).mean():.1%} before, {np.abs(missed).mean():.1%} after, {len(missed)} kernels")
+        print(
+            f"{device}: {np.abs(raw).mean():.1%} before, {np.abs(missed).mean():.1%} after, {len(missed)} kernels"
+        )
     PATH.write_text(json.dumps(Pool(pool.centres, weights).to_json()) + "\n", encoding="utf-8")
     return 0
 

@@ -1,4 +1,4 @@
-"""Every device with operator tables taken to be unknown in turn: step times from k timed steps, by several predictors."""
+"""Every device with operator tables taken to be unknown in turn: step times from k timed steps."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class Case:
         """Steps of all models on the device left out."""
         found = self.steps_on(self.device)
         return MeasuredSteps(
-            tuple(step for each in found for step in each.steps), np.concatenate([each.seconds for each in found])
+            tuple(step for each in found for step in each.steps),
+            np.concatenate([each.seconds for each in found]),
         )
 
     @property
@@ -73,10 +74,12 @@ class Outcome:
     width: float = float("nan")
 
 
-def cases(count: int, how: str, device: str, known: Sequence[str]) -> Iterator[Case]:
+def cases(
+    count: int, how: str, device: str, known: Sequence[str], sampled: Sequence[tuple[str, int]] = SAMPLED
+) -> Iterator[Case]:
     """Cases of one device left out: ``how`` the samples are chosen is "random" or "chosen" (by the pool)."""
     pool = load_pool().without(*(name for name in load_pool().weights if name not in known))
-    for model in SAMPLED:
+    for model in sampled:
         models = (model, *(each for each in MODELS if each != model))
         own = measured_steps(device, *model)
         if how == "chosen":
@@ -147,7 +150,12 @@ def outcome(case: Case, found: Floats | tuple[Floats, Floats]) -> Outcome:
 
 
 def leave_out(
-    predict: Callable[[Case], Floats | tuple[Floats, Floats]], count: int, how: str, *, siblings: bool = True
+    predict: Callable[[Case], Floats | tuple[Floats, Floats]],
+    count: int,
+    how: str,
+    *,
+    siblings: bool = True,
+    sampled: Sequence[tuple[str, int]] = SAMPLED,
 ) -> dict[str, Outcome]:
     """Mean outcomes by device left out; without ``siblings``, its sibling is unknown too."""
     devices = sorted(load_pool().weights)
@@ -155,7 +163,7 @@ def leave_out(
     for device in devices:
         hidden = {device} if siblings else {device, SIBLINGS.get(device, device)}
         known = [each for each in devices if each not in hidden]
-        outcomes = [outcome(case, predict(case)) for case in cases(count, how, device, known)]
+        outcomes = [outcome(case, predict(case)) for case in cases(count, how, device, known, sampled)]
         found[device] = Outcome(
             *(float(np.mean([getattr(each, name) for each in outcomes])) for name in Outcome.__annotations__)
         )

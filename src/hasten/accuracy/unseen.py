@@ -35,7 +35,7 @@ MODELS = (
 DECODES = tuple(
     (n, context)
     for n in (1, 2, 4, 8, 16, 32, 64, 128, 256)
-    for context in (128, 512, 2048, 8192, 32768)
+    for context in (128, 512, 1024, 2048, 4096, 8192, 32768)
     if n * context <= 400_000
 )
 PREFILLS = (16, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
@@ -56,7 +56,9 @@ def _models(device: str, model: str, tp: int) -> tuple[TableModel, AnalyticalMod
     if not isinstance(found, TableModel) or tables is None:
         raise LookupError(f"{device} has no operator tables")
     found.__dict__["table"] = BoundOperators(tables, found)  # also where layers of the model were profiled
-    sheet = AnalyticalModel(found.model, uncorrected(found.device), found.parallelism, found.profile, limits=found.limits)
+    sheet = AnalyticalModel(
+        found.model, uncorrected(found.device), found.parallelism, found.profile, limits=found.limits
+    )
     return found, sheet
 
 
@@ -69,7 +71,9 @@ def measured_kernels(device: str, model: str, tp: int) -> tuple[tuple[Parts, Flo
     for name in dict.fromkeys(operator.name for operator, _ in table.products()):
         operator = next(each for each in table.forward.operators if each.name == name)
         if table.table.has(name):
-            found.append((product(sheet, operator, units), np.asarray(table.operator_seconds(operator, units))))
+            found.append(
+                (product(sheet, operator, units), np.asarray(table.operator_seconds(operator, units)))
+            )
     measured = table.measured_attention(max(n for n, _ in DECODES), max(PREFILLS))
     if measured is None:
         raise LookupError(f"no attention of {model} was timed on {device}")
@@ -78,7 +82,9 @@ def measured_kernels(device: str, model: str, tp: int) -> tuple[tuple[Parts, Flo
     found.append((decode(sheet, n, context), np.array(times)))
     chunks = [prefill(sheet, tokens, 0) for tokens in PREFILLS]
     rows = [each.at(0) for each in chunks]
-    joined = (np.concatenate([getattr(each, name) for each in rows]) for name in ("seconds", "features", "bound"))
+    joined = (
+        np.concatenate([getattr(each, name) for each in rows]) for name in ("seconds", "features", "bound")
+    )
     every = Parts(rows[0].kind, *joined)
     found.append((every, np.array([measured.seconds_of([(tokens, 0)], 0, 0) for tokens in PREFILLS])))
     return tuple(found)
@@ -91,7 +97,9 @@ def measured_steps(device: str, model: str, tp: int) -> MeasuredSteps:
     *products, (decodes, decode_seconds), (prefills, prefill_seconds) = measured_kernels(device, model, tp)
     units = np.unique([n for n, _ in DECODES] + list(PREFILLS)).tolist()
     names = [
-        name for name in dict.fromkeys(operator.name for operator, _ in table.products()) if table.table.has(name)
+        name
+        for name in dict.fromkeys(operator.name for operator, _ in table.products())
+        if table.table.has(name)
     ]
     rows = {each.name: each.unit == "row" for each in sheet.forward.operators}
     steps, seconds = [], []

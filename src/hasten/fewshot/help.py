@@ -19,14 +19,29 @@ from hasten.fewshot.network import Network
 from hasten.fewshot.parts import Floats
 
 STEPS = 2
-FIRST_RATE, OUTER_RATE = 1e-3, 1e-4
-SUPPORT, QUERY, DEVICES = 10, 200, 8
+FIRST_RATE = 1e-3
+SUPPORT = 10
 Z_SCALE, Z_HIDDEN, KL_WEIGHT, DRAWS = 0.01, 10, 0.1, 10
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to meta-train; the defaults are the paper's for NAS-Bench-201.
+
+    Every episode draws ``devices`` tasks with ``query`` items each; ``rate`` is Adam's. After every ``every`` episodes
+    the model is scored on devices held out for that.
+    """
+
+    episodes: int = 2000
+    query: int = 200
+    devices: int = 8
+    rate: float = 1e-4
+    every: int = 100
+
+
+@dataclass(frozen=True)
 class Task:
-    """A device to learn from: features of its items, their latencies, and its embedding; ``pool`` are the items that may be drawn."""
+    """A device to learn from: its items' features and latencies, the reference items, and those that may be drawn."""
 
     items: Floats
     latencies: Floats
@@ -73,13 +88,18 @@ class Help:
         parameters = network.start(rng)
         count = 4 * _latents(network)
         modulator = np.concatenate(
-            [rng.normal(0.0, np.sqrt(2.0 / network.references), network.references * Z_HIDDEN), np.zeros(Z_HIDDEN)]
+            [
+                rng.normal(0.0, np.sqrt(2.0 / network.references), network.references * Z_HIDDEN),
+                np.zeros(Z_HIDDEN),
+            ]
         )
         out = np.zeros(Z_HIDDEN * count // 2 + count // 2)
         out[: Z_HIDDEN * count // 2] = rng.normal(0.0, 0.01, Z_HIDDEN * count // 2)
         return cls(network, parameters, np.full(network.size, FIRST_RATE), np.concatenate([modulator, out]))
 
-    def predict(self, items: Floats, device: Floats, support: tuple[Floats, Floats], rng: np.random.Generator) -> Floats:
+    def predict(
+        self, items: Floats, device: Floats, support: tuple[Floats, Floats], rng: np.random.Generator
+    ) -> Floats:
         """Latencies (scaled) of ``items`` after learning from the support (items, scaled latencies)."""
         total = np.zeros(len(items))
         for _ in range(DRAWS):
@@ -96,7 +116,9 @@ class Help:
             found.append(found[-1] - self.rates * gradient)
         return found
 
-    def _latent(self, device: Floats, rng: np.random.Generator) -> tuple[Floats, tuple[Floats, Floats, Floats, Floats]]:
+    def _latent(
+        self, device: Floats, rng: np.random.Generator
+    ) -> tuple[Floats, tuple[Floats, Floats, Floats, Floats]]:
         """A draw of z, and what its gradient needs: hidden units, mean, log of the deviation, noise."""
         first, bias, second, offset = self._modulator_layers()
         hidden = np.maximum(device @ first + bias, 0.0)
@@ -132,7 +154,9 @@ class Help:
         out = np.concatenate([to_mean, to_deviation])
         _, _, second, _ = self._modulator_layers()
         back = (second @ out) * (hidden > 0.0)
-        to_modulator = np.concatenate([np.outer(device, back).ravel(), back, np.outer(hidden, out).ravel(), out])
+        to_modulator = np.concatenate(
+            [np.outer(device, back).ravel(), back, np.outer(hidden, out).ravel(), out]
+        )
         return error, to_parameters, to_rates, to_modulator
 
 
@@ -154,7 +178,9 @@ def _modulated(network: Network, parameters: Floats, latent: Floats) -> Floats:
     return found
 
 
-def _unmodulated(network: Network, parameters: Floats, latent: Floats, slopes: Floats) -> tuple[Floats, Floats]:
+def _unmodulated(
+    network: Network, parameters: Floats, latent: Floats, slopes: Floats
+) -> tuple[Floats, Floats]:
     """Derivatives by parameters and latent from those by the modulated parameters."""
     found, to_latent, at = slopes.copy(), np.zeros_like(latent), 0
     for index in range(len(network.layers) - 3, len(network.layers)):
@@ -177,7 +203,7 @@ def embedding(latencies: Floats) -> Floats:
 
 
 def episode(
-    task: Task, rng: np.random.Generator, query: int = QUERY
+    task: Task, rng: np.random.Generator, query: int
 ) -> tuple[Floats, tuple[Floats, Floats], tuple[Floats, Floats]]:
     """Embedding, support and query of one device, drawn at random."""
     drawn = rng.choice(np.asarray(task.pool), min(SUPPORT + query, len(task.pool)), replace=False)
@@ -191,24 +217,22 @@ def train(
     network: Network,
     tasks: Sequence[Task],
     *,
-    episodes: int,
+    schedule: Schedule,
     seed: int,
-    query: int = QUERY,
     score: Callable[[Help], float] | None = None,
-    every: int = 100,
     progress: Callable[[str], None] | None = None,
 ) -> Help:
     """Meta-train on the devices of ``tasks``; the best by ``score`` (on devices held out for it) is returned."""
     rng = np.random.default_rng(seed)
     model = Help.start(network, rng)
     size, most = network.size, len(model.modulator)
-    outer = _Adam(OUTER_RATE, (np.zeros(2 * size + most), np.zeros(2 * size + most)))
+    outer = _Adam(schedule.rate, (np.zeros(2 * size + most), np.zeros(2 * size + most)))
     best, best_score = model, -np.inf
-    for count in range(1, episodes + 1):
-        chosen = rng.choice(len(tasks), min(DEVICES, len(tasks)), replace=False)
+    for count in range(1, schedule.episodes + 1):
+        chosen = rng.choice(len(tasks), min(schedule.devices, len(tasks)), replace=False)
         total, error = np.zeros(2 * size + most), 0.0
         for place in chosen:
-            one, *slopes = model.outer_gradient(episode(tasks[place], rng, query), rng)
+            one, *slopes = model.outer_gradient(episode(tasks[place], rng, schedule.query), rng)
             total += np.concatenate(slopes) / len(chosen)
             error += one / len(chosen)
         norm = float(np.linalg.norm(total))
@@ -219,7 +243,7 @@ def train(
             rates=model.rates + change[size : 2 * size],
             modulator=model.modulator + change[2 * size :],
         )
-        if score is not None and (count % every == 0 or count == episodes):
+        if score is not None and (count % schedule.every == 0 or count == schedule.episodes):
             found = score(model)
             if found > best_score:
                 best, best_score = model, found

@@ -47,7 +47,9 @@ class ItemPool:
         features = self.features - self.features.mean(axis=0)
         return self.mean - self.mean.mean(), away / np.sqrt(away.shape[1]), features
 
-    def covariance(self, rows: Sequence[int] | Floats, columns: Sequence[int] | Floats, setting: tuple[float, float]) -> Floats:
+    def covariance(
+        self, rows: Sequence[int] | Floats, columns: Sequence[int] | Floats, setting: tuple[float, float]
+    ) -> Floats:
         """Prior covariance of the relative latencies of items, under one setting of (deviation, features)."""
         level, away, features = self._basis
         found: Floats = LEVEL + GAIN * np.outer(level[rows], level[columns])
@@ -61,14 +63,23 @@ class ItemPool:
         found += setting[0] * (away[rows] ** 2).sum(axis=1) + setting[1] * (features[rows] ** 2).sum(axis=1)
         return found
 
-    def predict(self, measured: Sequence[int], latencies: Floats, wanted: Sequence[int]) -> tuple[Floats, Floats]:
+    def predict(
+        self, measured: Sequence[int], latencies: Floats, wanted: Sequence[int]
+    ) -> tuple[Floats, Floats]:
         """Latencies of the ``wanted`` items and their standard deviations, in the unit of the ``measured`` ones.
 
         Raises InputError unless there is one latency above zero for each measured item, and at least two.
         """
         places, asked = np.asarray(measured), np.asarray(wanted)
-        if len(places) != len(latencies) or len(places) < 2 or not np.all(latencies > 0.0) or np.isnan(latencies).any():
-            raise InputError(f"{len(latencies)} latencies of {len(places)} items: give two or more, each above 0")
+        if (
+            len(places) != len(latencies)
+            or len(places) < 2
+            or not np.all(latencies > 0.0)
+            or np.isnan(latencies).any()
+        ):
+            raise InputError(
+                f"{len(latencies)} latencies of {len(places)} items: give two or more, each above 0"
+            )
         unit = float(latencies.mean() / self.mean[places].mean())
         away = latencies / unit - self.mean[places]
         values, means, variances = [], [], []

@@ -117,7 +117,9 @@ def _linear(pool: Pool, steps: Sequence[Observed], state: Floats) -> tuple[Float
     return logs, slopes
 
 
-def _prior(pool: Pool, shortest: float, setting: tuple[float, float], *, has_offsets: bool) -> tuple[Floats, Floats]:
+def _prior(
+    pool: Pool, shortest: float, setting: tuple[float, float], *, has_offsets: bool
+) -> tuple[Floats, Floats]:
     mean = np.concatenate([pool.mean, np.zeros(2)])
     covariance = np.zeros((len(mean), len(mean)))
     covariance[:-2, :-2] = pool.covariance(*setting)
@@ -127,9 +129,7 @@ def _prior(pool: Pool, shortest: float, setting: tuple[float, float], *, has_off
     return mean, covariance
 
 
-def learn(
-    pool: Pool, steps: Sequence[Observed], seconds: Floats, *, has_offsets: bool = True
-) -> Learned:
+def learn(pool: Pool, steps: Sequence[Observed], seconds: Floats, *, has_offsets: bool = True) -> Learned:
     """Fit a device to timed steps. Without samples, the pool's prior itself.
 
     ``has_offsets`` is False where the seconds are those of kernels alone, without a host.
@@ -169,7 +169,9 @@ def _fit(
         scatter = between @ slopes.T + noise * np.eye(len(target))
         gain = np.linalg.solve(scatter, between).T
         state = mean + gain @ left
-        value = -0.5 * float(left @ np.linalg.solve(scatter, left)) - 0.5 * float(np.linalg.slogdet(scatter)[1])
+        value = -0.5 * float(left @ np.linalg.solve(scatter, left)) - 0.5 * float(
+            np.linalg.slogdet(scatter)[1]
+        )
         kept = covariance - gain @ between
     return value, state, kept, noise
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ class Network:
         item = [self.inputs, *[self.hidden] * self.depth]
         device = [self.references, self.hidden, self.hidden]
         head = [2 * self.hidden, 2 * self.hidden, 2 * self.hidden, 1]
-        return [pair for sizes in (item, device, head) for pair in zip(sizes, sizes[1:], strict=False)]
+        return [pair for sizes in (item, device, head) for pair in pairwise(sizes)]
 
     @cached_property
     def places(self) -> list[tuple[slice, slice]]:
@@ -52,7 +53,7 @@ class Network:
     @property
     def size(self) -> int:
         """Number of parameters."""
-        return self.places[-1][1].stop
+        return int(self.places[-1][1].stop)
 
     def start(self, rng: np.random.Generator) -> Floats:
         """Parameters to begin with (He et al. 2015)."""
@@ -66,7 +67,9 @@ class Network:
         weights, biases = self.places[index]
         return parameters[weights].reshape(self.layers[index]), parameters[biases]
 
-    def _forward(self, parameters: Floats, layers: Sequence[int], values: Floats, *, last: bool) -> tuple[Floats, Cache]:
+    def _forward(
+        self, parameters: Floats, layers: Sequence[int], values: Floats, *, last: bool
+    ) -> tuple[Floats, Cache]:
         """Through ``layers``, rectified except after the ``last``; graph items are mixed along the adjacency first."""
         kept: Cache = []
         for index in layers:
@@ -79,7 +82,14 @@ class Network:
         return values, kept
 
     def _backward(
-        self, parameters: Floats, layers: Sequence[int], kept: Cache, slopes: Floats, gradient: Floats, *, last: bool
+        self,
+        parameters: Floats,
+        layers: Sequence[int],
+        kept: Cache,
+        slopes: Floats,
+        gradient: Floats,
+        *,
+        last: bool,
     ) -> Floats:
         for index, (mixed, values) in zip(reversed(layers), reversed(kept), strict=True):
             if not (last and index == layers[-1]):
@@ -113,7 +123,9 @@ class Network:
         out, kept_head = self._forward(parameters, head, joined, last=True)
         return out[:, 0], (encoded, kept_items, kept_device, kept_head)
 
-    def gradient(self, parameters: Floats, items: Floats, device: Floats, target: Floats) -> tuple[float, Floats]:
+    def gradient(
+        self, parameters: Floats, items: Floats, device: Floats, target: Floats
+    ) -> tuple[float, Floats]:
         """Mean squared error over the items, and its derivatives by the parameters."""
         found, (encoded, kept_items, kept_device, kept_head) = self._run(parameters, items, device)
         item, other, head = self._parts

@@ -56,7 +56,11 @@ class Parts:
     def at(self, place: int, scale: float = 1.0) -> Parts:
         """One kernel as Parts of one row, its seconds multiplied by ``scale``."""
         row = slice(place, place + 1)
-        seconds, features, bound = self.seconds.reshape(-1), self.features.reshape(-1, 3), self.bound.reshape(-1, 3)
+        seconds, features, bound = (
+            self.seconds.reshape(-1),
+            self.features.reshape(-1, 3),
+            self.bound.reshape(-1, 3),
+        )
         return Parts(self.kind, scale * seconds[row], features[row], scale * bound[row])
 
 

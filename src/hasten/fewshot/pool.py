@@ -53,7 +53,9 @@ class Pool:
     @cached_property
     def offsets(self) -> list[int]:
         """Where each kind's weights start: its constant first, then its bumps; last, the length of all."""
-        sizes = [1 + (len(self.centres[SHAPED.index(kind)]) if kind in SHAPED else 0) for kind in range(len(KINDS))]
+        sizes = [
+            1 + (len(self.centres[SHAPED.index(kind)]) if kind in SHAPED else 0) for kind in range(len(KINDS))
+        ]
         return [0, *np.cumsum(sizes).tolist()]
 
     @property
@@ -80,10 +82,10 @@ class Pool:
     @cached_property
     def mean(self) -> Floats:
         """Mean weights of the devices."""
-        return np.mean(list(self.weights.values()), axis=0)
+        return np.asarray(np.mean(list(self.weights.values()), axis=0))
 
     def covariance(self, shared: float, shape: float) -> Floats:
-        """Covariance of a new device's weights: ``shared`` times that of the pool, and ``shape`` of every bump alone."""
+        """Covariance of a new device's weights: ``shared`` times that of the pool, and ``shape`` of every bump."""
         away = np.array(list(self.weights.values())) - self.mean
         own = np.full(self.size, shape)
         for kind, start in enumerate(self.offsets[:-1]):
@@ -116,7 +118,7 @@ def spread_out(features: Floats, count: int) -> Floats:
 
 
 def fitted_weights(pool: Pool, observed: list[tuple[Parts, Floats]], *, ridge: float) -> Floats:
-    """Weights of a device whose kernels were measured one by one: (parts, seconds) of any kinds, by ridge regression."""
+    """Weights of a device whose kernels were measured one by one, as (parts, seconds), by ridge regression."""
     rows, values = [], []
     for parts, seconds in observed:
         where, basis = pool.basis(parts)

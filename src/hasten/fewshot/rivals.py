@@ -71,7 +71,7 @@ class Roofline:
                 further = cache if part.kind == DECODE else 1.0
                 total += fixed * one + max(arithmetic * other, memory * further * moved)
             found.append(total)
-        return np.log(np.array(found))
+        return np.asarray(np.log(np.array(found)))
 
     def predict(self, steps: Sequence[Observed]) -> Floats:
         """Seconds of steps."""

@@ -1,0 +1,1 @@
+"""Predictions for devices nobody has measured, from a few samples and the devices that were."""

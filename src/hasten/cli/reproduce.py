@@ -161,6 +161,8 @@ def _block(result: dict[str, Any]) -> str:
 
 def value(number: float | None) -> str:
     """A figure to three or four digits; a dash where there is none."""
+    if number is not None and 0 < abs(number) < 1e-5:
+        return f"{number:.0e}"
     return table.significant(number, 4 if number is not None and abs(number) >= 1000 else 3)
 
 

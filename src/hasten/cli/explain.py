@@ -168,13 +168,15 @@ def _effects(found: Explanation, whole: bool) -> list[str]:
             each.change.text,
             each.change.kind,
             shown(each.value, unit),
-            _relative(each),
-            f"[{_change(each.interval.low, unit)}, {_change(each.interval.high, unit)}]",
+            _percent(each.relative),
+            ""
+            if each.interval.low != each.interval.low
+            else f"[{_percent(each.interval.low)}, {_percent(each.interval.high)}]",
             "*" if each.is_clear else "",
         ]
         for each in effects
     ]
-    header = ["what if", "kind", found.objective.text, "effect", "95% interval of the change", ""]
+    header = ["what if", "kind", found.objective.text, "effect", "95% interval", ""]
     lines = table.table(header, rows, right=(2, 3, 4)).splitlines()
     hidden = len(found.effects) - len(rows)
     return [
@@ -184,10 +186,10 @@ def _effects(found: Explanation, whole: bool) -> list[str]:
     ]
 
 
-def _relative(each: Effect) -> str:
-    if each.relative != each.relative:
+def _percent(relative: float) -> str:
+    if relative != relative:
         return table.MISSING
-    return f"{each.relative:+.0%}" if each.relative < MANY_TIMES else f"x {each.relative + 1:,.0f}"
+    return f"{relative:+.0%}" if relative < MANY_TIMES else f"x {relative + 1:,.0f}"
 
 
 def _leading(effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
@@ -195,12 +197,6 @@ def _leading(effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
     if len(effects) <= SHOWN_CHANGES:
         return effects
     return (*effects[: SHOWN_CHANGES - 3], *effects[-3:])
-
-
-def _change(value: float, unit: str) -> str:
-    if value != value or abs(value) == float("inf"):
-        return table.MISSING if value != value else "without end"
-    return f"{value:+.2%}" if unit == "share" else f"{value * 1e3:+,.1f} ms"
 
 
 def _profiles(found: Explanation) -> list[str]:

@@ -104,8 +104,8 @@ class Explanation:
                     f"baseline_{unit}": each.baseline * scale,
                     f"value_{unit}": each.value * scale,
                     "relative": each.relative,
-                    f"change_low_{unit}": each.interval.low * scale,
-                    f"change_high_{unit}": each.interval.high * scale,
+                    "relative_low": each.interval.low,
+                    "relative_high": each.interval.high,
                     "clear": each.is_clear,
                 }
                 for each in self.effects

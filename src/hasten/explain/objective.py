@@ -78,13 +78,13 @@ class Objective:
         return np.partition(samples, place, axis=1)[:, place]  # a neighbour of infinity has no average
 
     def change_interval(self, baseline: Floats, changed: Floats, *, seed: int = 0) -> Interval:
-        """95 % interval of the change from one column to the other: the same blocks of requests drawn from both."""
+        """95 % interval of the relative change from one column to the other: the same blocks drawn from both."""
         known = ~(np.isnan(baseline) | np.isnan(changed))
         before, after = baseline[known], changed[known]
         if before.size < 2:
             return Interval(math.nan, math.nan)
         rng = np.random.default_rng(seed)
         drawn = np.array([bootstrap.draw_blocks(before.size, rng) for _ in range(RESAMPLES)])
-        with np.errstate(invalid="ignore"):
-            changes = self._of(after[drawn]) - self._of(before[drawn])
-        return bootstrap.from_samples([float(each) for each in changes], 0.95)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            changes = self._of(after[drawn]) / self._of(before[drawn]) - 1.0
+        return bootstrap.from_samples([float(each) for each in changes if np.isfinite(each)], 0.95)

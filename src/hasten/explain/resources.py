@@ -83,6 +83,9 @@ def faster_device(device: Device, resource: str, speed: float) -> Device:
 
 def _model(base: AnalyticalModel, device: Device, resource: str, speed: float) -> FasterModel:
     own = {each.name: getattr(base, each.name) for each in fields(AnalyticalModel)}
+    if resource == "launches":
+        eager = base.profile.eager_kernel_seconds / speed
+        own["profile"] = replace(base.profile, eager_kernel_seconds=eager)
     return FasterModel(
         **{**own, "device": device},
         link_speed=speed if resource == "link" else 1.0,

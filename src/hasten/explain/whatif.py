@@ -25,7 +25,7 @@ SPEED_UPS = (0.10, 0.25, 0.50)
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """What one change makes of the objective, in its unit, and the 95 % interval of `value - baseline`."""
+    """What one change makes of the objective, in its unit, and the 95 % interval of `relative`."""
 
     change: Change
     baseline: float

@@ -38,6 +38,9 @@ class Change:
     kind: str
     make: Callable[[], Setup]
     cause: str = ""
+    is_condition: bool = (
+        False  # a cause that need not be there, unlike a resource, of which twice as much always helps
+    )
     rows: Mask | None = None
 
 
@@ -60,6 +63,7 @@ def causes(setup: Setup, speed: float = 2.0) -> Iterator[Change]:
         kind=CAUSE,
         make=lambda: with_kv(setup, 2.0),
         cause="room in the KV cache",
+        is_condition=True,
     )
     if any(each < 1.0 for each in setup.speeds):
         slow = ", ".join(str(index) for index, each in enumerate(setup.speeds) if each < 1.0)
@@ -69,6 +73,7 @@ def causes(setup: Setup, speed: float = 2.0) -> Iterator[Change]:
             kind=CAUSE,
             make=lambda: setup.changed(speeds=tuple(max(1.0, each) for each in setup.speeds)),
             cause=f"slow replica {slow}",
+            is_condition=True,
         )
     limit = long_prompts(setup.work)
     if limit is not None:
@@ -78,6 +83,7 @@ def causes(setup: Setup, speed: float = 2.0) -> Iterator[Change]:
             kind=CAUSE,
             make=lambda: without_prompts(setup, limit),
             cause=f"prompts above {limit:,} tokens among the others",
+            is_condition=True,
             rows=setup.work.prompt_tokens <= limit,
         )
 

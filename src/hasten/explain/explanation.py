@@ -50,9 +50,17 @@ class Explanation:
 
     @property
     def cause(self) -> Effect | None:
-        """The cause whose removal helps most; None when none helps by more than 2 %."""
+        """The cause whose removal helps most; None when none helps by more than 2 %.
+
+        Twice as much of a resource always helps: where the interval of the best one reaches down to a condition that
+        need not be there, the condition is to blame.
+        """
         found = [each for each in self.causes if not math.isnan(each.relative) and each.relative < -SMALL]
-        return found[0] if found else None
+        if not found:
+            return None
+        reach = max(found[0].relative, found[0].interval.high)
+        near = [each for each in found if each.change.is_condition and each.relative <= reach]
+        return near[0] if near else found[0]
 
     @property
     def sentence(self) -> str:

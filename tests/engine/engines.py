@@ -9,14 +9,14 @@ import torch
 
 from hasten.core.limits import Limits
 from hasten.core.request import Request
-from hasten.engine.blocks import prefix_ids
+from hasten.engine.blocks import BlockNames
 from hasten.engine.checkpoint import expected
 from hasten.engine.config import ModelConfig
 from hasten.engine.driver import Engine
 from hasten.engine.executor import TorchExecutor
 from hasten.engine.model import Decoder
 from hasten.engine.policies import Policies
-from hasten.engine.recording import Recording
+from hasten.engine.recording import Recorder, Recording
 from hasten.engine.sampling import Chooser, SamplingParams
 from hasten.engine.sequence import Output, Sequence
 
@@ -63,7 +63,8 @@ class Harness:
         made = Limits(num_blocks, block_size=BLOCK, **{"max_model_len": 512, "max_num_seqs": 64} | limits)
         self.executor = TorchExecutor(decoder or tiny_decoder(), num_blocks, BLOCK)
         self.recording = Recording(made) if record else None
-        self.engine = Engine(self.executor, made, policies, recording=self.recording)
+        recorder = None if self.recording is None else Recorder(self.recording.turns.append)
+        self.engine = Engine(self.executor, made, policies, recorder=recorder)
         self.outputs: dict[int, list[Output]] = {}
         self._ids = itertools.count()
 
@@ -72,12 +73,13 @@ class Harness:
     ) -> Sequence:
         """Queue a prompt."""
         number = next(self._ids)
+        names = BlockNames(BLOCK)
         request = Request(
             number,
             0.0,
             len(prompt),
             max_tokens,
-            block_ids=prefix_ids(prompt, BLOCK),
+            block_ids=names.of(prompt),
             block_tokens=BLOCK,
             **fields,
         )
@@ -89,6 +91,7 @@ class Harness:
             Chooser(params, prompt, ends, seed=number),
             told.append,
             ends=frozenset(ends),
+            names=names,
         )
         self.engine.submit(sequence)
         return sequence

@@ -10,7 +10,7 @@ from tests.engine.engines import Harness, some_prompts, tiny_decoder
 
 from hasten.core.request import SLO
 from hasten.engine.policies import Policies
-from hasten.engine.recording import Recording
+from hasten.engine.recording import Recording, RecordingFile
 from hasten.engine.replay import ReplayDiffers, replay
 from hasten.engine.sampling import SamplingParams
 from hasten.errors import InputError
@@ -18,6 +18,13 @@ from hasten.policies import policy_names
 
 STEPS = 1000
 LOOSE = SamplingParams(temperature=1.5)  # answers end by their content, at random lengths
+
+
+def save(run: Recording, path: Path) -> None:
+    file = RecordingFile(path, run.limits, run.settings)
+    for turn in run.turns:
+        file.add(turn)
+    file.close()
 
 
 def serve(harness: Harness, steps: int, seed: int) -> int:
@@ -71,8 +78,12 @@ def test_a_thousand_steps_replay_equally(name: str, tmp_path: Path) -> None:
     assert scheduler.prompt_tokens_cached > 0
     assert harness.recording is not None
     path = tmp_path / "run.jsonl"
-    harness.recording.save(path)
-    assert replay(Recording.load(path), policies) >= STEPS
+    save(harness.recording, path)
+    read = Recording.load(path)
+    assert (
+        sum(len(names) for turn in read.turns for names in turn.named.values()) > 50
+    )  # answers that stay cached
+    assert replay(read, policies) >= STEPS
 
 
 def test_input_from_another_thread_replays_equally() -> None:
@@ -111,6 +122,8 @@ def test_other_rules_are_noticed() -> None:
         replay(replace(run, limits=replace(run.limits, max_num_batched_tokens=63)), Policies())
     with pytest.raises(ReplayDiffers):
         replay(run, Policies.named({"schedule": "prefill_first"}))
+    nameless = replace(run, turns=[replace(turn, named={}) for turn in run.turns])
+    assert nameless.steps == run.steps
     run.turns[0].inbox.pop()
     with pytest.raises(ReplayDiffers):
         replay(run, Policies())
@@ -119,9 +132,55 @@ def test_other_rules_are_noticed() -> None:
 @pytest.mark.parametrize(("line", "text"), [(1, "{}"), (1, ""), (3, '{"now_s": 1}'), (2, "not JSON")])
 def test_broken_recordings_are_refused_with_their_line(line: int, text: str, tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
-    recorded().save(path)
+    save(recorded(), path)
     lines = path.read_text().splitlines()
     lines[line - 1] = text
     path.write_text("\n".join(lines))
     with pytest.raises(InputError, match=f"line {line}"):
         Recording.load(path)
+
+
+def test_a_last_line_that_was_cut_off_is_named_and_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    run = recorded()
+    save(run, path)
+    text = path.read_text()
+    path.write_text(text[: text.rindex('"inbox"')])
+    found = Recording.load(path)
+    assert (
+        found.cut_off
+        == f"{path}: line {len(run.turns) + 1}: cut off: the {len(run.turns) - 1:,} turns before it are whole"
+    )
+    assert found.turns == run.turns[:-1]
+    path.write_text(text)
+    assert Recording.load(path).cut_off is None
+    assert Recording.load(path).turns == run.turns
+
+
+def test_a_recording_is_written_as_it_goes(tmp_path: Path) -> None:
+    """Nothing is kept: a thousand turns leave the writer as small as ten."""
+    path = tmp_path / "run.jsonl"
+    run = recorded()
+    file = RecordingFile(path, run.limits, {})
+    turn = run.turns[0]
+    for _ in range(1000):
+        file.add(turn)
+    assert path.stat().st_size > 100_000  # before it is closed
+    kept = [value for value in vars(file).values() if isinstance(value, (list, dict, set))]
+    assert kept == []
+    file.close()
+    assert len(Recording.load(path).turns) == 1000
+
+
+def test_a_full_disk_ends_the_recording_and_not_the_run() -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("needs /dev/full")
+    run = recorded()
+    file = RecordingFile(full, run.limits, {})
+    for turn in run.turns:
+        file.add(turn)  # says nothing
+    with pytest.raises(InputError, match=r"/dev/full: can't be written \(No space left on device\)"):
+        file.close()
+    with pytest.raises(InputError, match="can't be written"):
+        RecordingFile(Path("/nowhere/run.jsonl"), run.limits, {})

@@ -55,7 +55,7 @@ def configure(parser: ArgumentParser) -> None:
         help="how long a stop waits for answers under way (default 30s)",
     )
     group.add_argument(
-        "--record", type=Path, metavar="FILE", help="write every decision to FILE when the server stops"
+        "--record", type=Path, metavar="FILE", help="write every decision to FILE as it is taken"
     )
     _configure_engine(parser)
 
@@ -126,7 +126,7 @@ def run(args: Namespace) -> int:
     from hasten.engine.service import Service
     from hasten.engine.tokenizer import Tokenizer
 
-    engine = build_engine(_engine_options(args), record=args.record is not None)
+    engine = build_engine(_engine_options(args), record=args.record)
     config = load_config(args.directory)
     service = Service(engine, Tokenizer(args.directory), max_waiting=args.max_waiting)
     name = args.served_model_name or args.directory.resolve().name
@@ -149,9 +149,11 @@ def run(args: Namespace) -> int:
             text.show(f"serving {name} at {url}/v1 ({listed})")
         sys.stdout.flush()  # it may be a pipe, and the next line comes when the server stops
 
-    asyncio.run(server.run(ready))
-    if engine.recording is not None:
-        engine.recording.save(args.record)
+    try:
+        asyncio.run(server.run(ready))
+    finally:
+        if engine.recorder is not None:
+            engine.recorder.close()
     return 0
 
 

@@ -141,6 +141,8 @@ class BlockPool:
         if not request.names_answer:
             last = min(last, request.prompt_tokens // self.block_size)
         at = request.shared
+        if at < last and request.segments is NO_SEGMENTS:  # its first names came with the answer
+            request.segments = []
         while at < last:
             number = at // per_id
             start = number * per_id

@@ -8,25 +8,34 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from hasten.core.batch import Batch
 from hasten.core.kv import BlockPool
 from hasten.core.request import DECODING, HELD, REMAINS, SHARED, WAITING, Request, Segment
 
 
-def prefix_ids(tokens: Sequence[int], block_size: int, salt: str = "") -> tuple[int, ...]:
-    """A name for every full block of a prompt: a hash of its tokens and of all before them (SHA-256, 128 bits).
+class BlockNames:
+    """Names the full blocks of a growing row: a hash of a block's tokens and of all before (SHA-256, 128 bits).
 
-    Prompts share blocks only under the same `salt`.
+    Rows share blocks only under the same `salt`.
     """
-    parent = hashlib.sha256(salt.encode()).digest() if salt else b""
-    names = []
-    for start in range(0, len(tokens) - block_size + 1, block_size):
-        block = array("q", tokens[start : start + block_size]).tobytes()
-        parent = hashlib.sha256(parent + block).digest()
-        names.append(int.from_bytes(parent[:16], "little"))
-    return tuple(names)
+
+    __slots__ = ("_names", "_parent", "_size")
+
+    def __init__(self, block_size: int, salt: str = "") -> None:
+        self._size = block_size
+        self._parent = hashlib.sha256(salt.encode()).digest() if salt else b""
+        self._names: list[int] = []
+
+    def of(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        """The names of all full blocks of `tokens`, which begin with what was given before."""
+        size = self._size
+        for start in range(len(self._names) * size, len(tokens) - size + 1, size):
+            block = array("q", tokens[start : start + size]).tobytes()
+            self._parent = hashlib.sha256(self._parent + block).digest()
+            self._names.append(int.from_bytes(self._parent[:16], "little"))
+        return tuple(self._names)
 
 
 class _Table:
@@ -51,6 +60,7 @@ class BlockTables:
         self._num_blocks = pool.num_blocks
         self._journal: list[Segment] = []
         pool.journal = self._journal
+        self._index = pool.index
         self._free = list(range(pool.num_blocks - 1, -1, -1))
         self._tables: dict[int, _Table] = {}
         self._cached: dict[Segment, int] = {}
@@ -83,9 +93,11 @@ class BlockTables:
             self._extend(chunk.request, chunk.context, chunk.context + chunk.tokens)
 
     def release(self, request: Request) -> None:
-        """`request` ended: only what the prefix cache keeps stays."""
+        """`request` ended: only what the prefix cache keeps stays, blocks of the answer that it took just now too."""
         table = self._tables.pop(request.id, None)
         if table is not None:
+            if request.names_answer:
+                self._adopt(table, self._index)
             self._free += [
                 block for block, owner in zip(table.blocks, table.owners, strict=True) if owner is None
             ]
@@ -145,8 +157,8 @@ class BlockTables:
         self._free += remains[used:]
         self._adopt(table, shared)
 
-    def _adopt(self, table: _Table, shared: dict[int, Segment]) -> None:
-        """Blocks that were partial, private therefore, and are full now, may have entered the prefix cache."""
+    def _adopt(self, table: _Table, shared: Mapping[int, Segment]) -> None:
+        """Blocks that were partial, private therefore, and are full now, may have entered the prefix cache `shared`."""
         names = table.request.block_ids
         for number in range(len(table.blocks) - 1, -1, -1):
             if number < len(names) and table.owners[number] is None:

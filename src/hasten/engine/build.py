@@ -16,7 +16,7 @@ from hasten.engine.driver import Engine
 from hasten.engine.executor import TorchExecutor
 from hasten.engine.model import Decoder
 from hasten.engine.policies import Policies
-from hasten.engine.recording import Recording
+from hasten.engine.recording import Recorder, RecordingFile
 from hasten.errors import InputError
 
 CPU_SHARE = 0.25  # of the machine's memory, at most, for the KV cache
@@ -41,8 +41,11 @@ class EngineOptions:
     threads: int | None = None  # torch's own choice
 
 
-def build_engine(options: EngineOptions, *, record: bool = False) -> Engine:
-    """Load the weights, size the KV cache, start nothing. Raises InputError for what can't be used."""
+def build_engine(options: EngineOptions, *, record: Path | None = None) -> Engine:
+    """Load the weights, size the KV cache, start nothing. What it will do is written to `record`.
+
+    Raises InputError for what can't be used.
+    """
     config = load_config(options.directory)
     device = _device(options.device)
     if options.threads is not None:
@@ -60,11 +63,13 @@ def build_engine(options: EngineOptions, *, record: bool = False) -> Engine:
         max_model_len=context,
         prefix_caching=options.prefix_caching,
     )
-    recording = (
-        Recording(limits, {"policies": dict(options.policies), "seed": options.seed}) if record else None
-    )
     policies = Policies.named(options.policies, options.seed)
-    return Engine(TorchExecutor(model, blocks, options.block_size), limits, policies, recording=recording)
+    recorder = None
+    if record is not None:
+        settings = {"policies": dict(options.policies), "seed": options.seed}
+        file = RecordingFile(record, limits, settings)
+        recorder = Recorder(file.add, file.close)
+    return Engine(TorchExecutor(model, blocks, options.block_size), limits, policies, recorder=recorder)
 
 
 def _device(name: str | None) -> torch.device:

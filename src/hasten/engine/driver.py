@@ -18,7 +18,7 @@ from hasten.core.limits import Limits
 from hasten.core.request import FINISHED, HELD, REJECTED, Request
 from hasten.engine.blocks import BlockTables
 from hasten.engine.policies import Policies
-from hasten.engine.recording import Recording
+from hasten.engine.recording import Recorder
 from hasten.engine.sampling import Sampled
 from hasten.engine.sequence import CANCELLED, REFUSED, Sequence
 from hasten.engine.step import decision, decoding
@@ -61,20 +61,22 @@ class Engine:
         policies: Policies | None = None,
         *,
         clock: Clock | None = None,
-        recording: Recording | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.executor = executor
         self.scheduler, self._cluster = (policies or Policies()).core(limits)
         self.tables = BlockTables(self.scheduler.pool)
         self.sequences: dict[int, Sequence] = {}
-        self.recording = recording
         self.clock = clock or wall_clock()
         self.steps = 0
         self.num_unfinished = 0  # submitted and not ended; read it from any thread
         self._lock = threading.Lock()
         self._wake = threading.Condition(self._lock)
         self._inbox: list[tuple[float, Sequence, bool]] = []  # (when, who, leaves)
+        self.recorder = recorder
+        self._caches = limits.prefix_caching
         self._stopped: list[Request] = []
+        self._ended: list[Sequence] = []  # in the step that runs: by content or by length
 
     # ---- from any thread --------------------------------------------------------------------------------
 
@@ -125,8 +127,8 @@ class Engine:
         batch = scheduler.schedule(now)
         decodes = [] if batch is None else decoding(scheduler, batch)
         self.tables.follow(batch, decodes, scheduler.group.clock)
-        if self.recording is not None:
-            self.recording.decided(now, None if batch is None else decision(batch, decodes))
+        if self.recorder is not None:
+            self.recorder.decided(now, None if batch is None else decision(batch, decodes))
         if batch is None:
             return False
         self._run(batch, decodes)
@@ -162,21 +164,23 @@ class Engine:
                 self._stopped.append(request)
             if sequence.finish is not None:
                 request.finish = at
+                self._ended.append(sequence)
 
     def _complete(self, now: float) -> None:
         stopped = self._stopped
         self._stopped = []
-        if self.recording is not None:
-            self.recording.stopped(
-                {request.id: len(self.sequences[request.id].answer) for request in stopped}
-            )
+        if self.recorder is not None:
+            self.recorder.stopped({request.id: len(self.sequences[request.id].answer) for request in stopped})
+        for sequence in self._ended:
+            self._name(sequence)
+        self._ended = []
         for request in self.scheduler.complete(now, stopped):
             self._forget(request)
 
     def _enter(self, sequence: Sequence, now: float) -> None:
         request = sequence.request
-        if self.recording is not None:
-            self.recording.arrived(request)
+        if self.recorder is not None:
+            self.recorder.arrived(request)
         self.sequences[request.id] = sequence
         if self._cluster.place(request, now) == TURNED_AWAY:
             self._refuse(sequence)
@@ -195,12 +199,24 @@ class Engine:
         request = sequence.request
         if request.id not in self.sequences or request.status in (FINISHED, HELD):
             return
-        if self.recording is not None:
-            self.recording.cancelled(request, at)
+        if self.recorder is not None:
+            self.recorder.cancelled(request, at)
+        self._name(sequence)
         for ended in self.scheduler.cancel(request, now):
             self._forget(ended)
         self._forget(request)
         sequence.end(CANCELLED)
+
+    def _name(self, sequence: Sequence) -> None:
+        """`sequence` is over: name the blocks that its answer filled, so that the prefix cache can keep them."""
+        if sequence.names is None or not self._caches:
+            return
+        request = sequence.request
+        known = len(request.block_ids)
+        request.block_ids = sequence.names.of(sequence.tokens)
+        request.names_answer = True
+        if self.recorder is not None:
+            self.recorder.named(request, request.block_ids[known:])
 
     def _forget(self, request: Request) -> None:
         sequence = self.sequences.pop(request.id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from hasten.core.request import SLO, Request
 from hasten.engine.step import Decision
 from hasten.errors import InputError
 
-FORMAT = "hasten-recording-1"
+FORMAT = "hasten-recording-2"
 
 
 class Arrival(NamedTuple):
@@ -53,34 +53,41 @@ class Departure(NamedTuple):
 
 @dataclass
 class Turn:
-    """One turn of the loop at `now` (s): the answers that had ended by content with their numbers of tokens, the
-    input in the order it came, and the decision.
+    """One turn of the loop at `now` (s): the answers that had ended by content with their numbers of tokens, the names
+    of the blocks that answers filled (of all who ended or left), the input in the order it came, and the decision.
     """
 
     now: float
     stopped: dict[int, int] = field(default_factory=dict)
+    named: dict[int, tuple[int, ...]] = field(default_factory=dict)
     inbox: list[Arrival | Departure] = field(default_factory=list)
     decision: Decision | None = None
 
 
-@dataclass
-class Recording:
-    """Every turn of one engine. `settings` says under which limits, and names the policies."""
+class Recorder:
+    """What the driver tells about its turns, in the order of the methods; every whole turn goes to `sink`."""
 
-    limits: Limits
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    turns: list[Turn] = field(default_factory=list)
-    _next: Turn = field(default_factory=lambda: Turn(0.0))
+    def __init__(self, sink: Callable[[Turn], None], close: Callable[[], None] | None = None) -> None:
+        self._sink = sink
+        self._close = close
+        self._turn = Turn(0.0)
 
-    # ---- written by the driver, in this order -----------------------------------------------------------
+    def close(self) -> None:
+        """No more turns come. Raises InputError when some could not be kept."""
+        if self._close is not None:
+            self._close()
 
     def stopped(self, lengths: dict[int, int]) -> None:
         """Answers that ended by their content in the step that ended: request -> output tokens."""
-        self._next.stopped = lengths
+        self._turn.stopped = lengths
+
+    def named(self, request: Request, ids: tuple[int, ...]) -> None:
+        """`request` ended or left: its answer filled blocks of these names, after the prompt's."""
+        self._turn.named[request.id] = ids
 
     def arrived(self, request: Request) -> None:
         """`request` was drained from the input."""
-        self._next.inbox.append(
+        self._turn.inbox.append(
             Arrival(
                 request.id,
                 request.arrival,
@@ -96,35 +103,39 @@ class Recording:
 
     def cancelled(self, request: Request, at: float) -> None:
         """The client of `request` left at `at` (s)."""
-        self._next.inbox.append(Departure(request.id, at))
+        self._turn.inbox.append(Departure(request.id, at))
 
     def decided(self, now: float, decision: Decision | None) -> None:
         """The turn at `now` (s) is over: what it runs, None when nothing."""
-        turn = self._next
+        turn = self._turn
         turn.now = now
         turn.decision = decision
-        self.turns.append(turn)
-        self._next = Turn(0.0)
+        self._turn = Turn(0.0)
+        self._sink(turn)
+
+
+@dataclass
+class Recording:
+    """Every turn of one engine. `settings` says under which limits, and names the policies."""
+
+    limits: Limits
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    turns: list[Turn] = field(default_factory=list)
+    cut_off: str | None = None  # what is missing at the end of the file, in one line
 
     @property
     def steps(self) -> int:
         """Turns that ran a batch."""
         return sum(turn.decision is not None for turn in self.turns)
 
-    # ---- files ------------------------------------------------------------------------------------------
-
-    def save(self, path: Path) -> None:
-        """Write a header line and a line per turn."""
-        with path.open("w", encoding="utf-8") as file:
-            head = {"format": FORMAT, "limits": asdict(self.limits), "settings": dict(self.settings)}
-            file.write(json.dumps(head) + "\n")
-            for turn in self.turns:
-                file.write(json.dumps(_turn_to_json(turn)) + "\n")
-
     @classmethod
     def load(cls, path: Path) -> Recording:
-        """Read what `save` wrote. Raises InputError naming file and line."""
+        """Read a recording. A last line that was cut off is left out, and `cut_off` names it.
+
+        Raises InputError naming file and line for anything else that is broken.
+        """
         number = 0
+        line = ""
         try:
             with path.open(encoding="utf-8") as file:
                 number = 1
@@ -142,14 +153,57 @@ class Recording:
         except OSError as error:
             raise InputError(f"{path}: can't be read: {error.strerror}") from None
         except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{path}: line {number}: broken ({error!r}): record the run again") from None
+            if number == 1 or line.endswith("\n"):
+                raise InputError(f"{path}: line {number}: broken ({error!r}): record the run again") from None
+            made.cut_off = f"{path}: line {number}: cut off: the {number - 2:,} turns before it are whole"
         return made
+
+
+class RecordingFile:
+    """Writes turns as they come, so that a long run needs no memory: a header line, then a line per turn.
+
+    A write that fails ends the recording, not the run: `close` tells.
+    """
+
+    def __init__(self, path: Path, limits: Limits, settings: Mapping[str, Any]) -> None:
+        self._path = path
+        self._turns = 0
+        self._failure: str | None = None
+        try:
+            self._file = path.open("w", encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{path}: can't be written: {error.strerror}") from None
+        self._write({"format": FORMAT, "limits": asdict(limits), "settings": dict(settings)})
+
+    def add(self, turn: Turn) -> None:
+        """Write one turn."""
+        if self._failure is None:
+            self._write(_turn_to_json(turn))
+            self._turns += 1
+
+    def close(self) -> None:
+        """Write what is left. Raises InputError when something could not be written."""
+        try:
+            self._file.close()
+        except OSError as error:
+            self._failure = self._failure or error.strerror
+        if self._failure is not None:
+            raise InputError(
+                f"{self._path}: can't be written ({self._failure}): the recording ends within turn {self._turns:,}"
+            )
+
+    def _write(self, values: dict[str, Any]) -> None:
+        try:
+            self._file.write(json.dumps(values) + "\n")
+        except OSError as error:
+            self._failure = error.strerror
 
 
 def _turn_to_json(turn: Turn) -> dict[str, Any]:
     return {
         "now_s": turn.now,
         "stopped": list(turn.stopped.items()),
+        "named": list(turn.named.items()),
         "inbox": [_input_to_json(each) for each in turn.inbox],
         "decision": None if turn.decision is None else turn.decision._asdict(),
     }
@@ -176,8 +230,13 @@ def _turn_from_json(values: dict[str, Any]) -> Turn:
             tuple(found["preempted"]),
             tuple(found["closing"]),
         )
-    inbox = [_input_from_json(each) for each in values["inbox"]]
-    return Turn(values["now_s"], {int(key): int(value) for key, value in values["stopped"]}, inbox, found)
+    return Turn(
+        values["now_s"],
+        {int(key): int(value) for key, value in values["stopped"]},
+        {int(key): tuple(ids) for key, ids in values["named"]},
+        [_input_from_json(each) for each in values["inbox"]],
+        found,
+    )
 
 
 def _input_from_json(values: dict[str, Any]) -> Arrival | Departure:

@@ -44,9 +44,11 @@ class _Player:
         self._inputs = [each for turn in recording.turns for each in turn.inbox]
         self._at = 0
         self._lengths = {id: tokens for turn in recording.turns for id, tokens in turn.stopped.items()}
+        self._named = {id: names for turn in recording.turns for id, names in turn.named.items()}
         self._requests: dict[int, Request] = {}
         self._emitted: dict[int, int] = {}
         self._stopped: list[Request] = []
+        self._ended: list[Request] = []
 
     @property
     def inputs_left(self) -> int:
@@ -58,6 +60,8 @@ class _Player:
         scheduler = self._scheduler
         if scheduler.in_flight:
             stopped, self._stopped = self._stopped, []
+            for request in self._ended:
+                self._name(request)
             for request in scheduler.complete(now, stopped):
                 self._end(request)
         self._drain(now)
@@ -70,6 +74,7 @@ class _Player:
             self._emitted[request.id] += 1
             if self._emitted[request.id] == self._lengths.get(request.id) and request not in closing:
                 self._stopped.append(request)
+        self._ended = [*self._stopped, *closing]
         return decision(batch, decodes)
 
     def _drain(self, now: float) -> None:
@@ -83,6 +88,7 @@ class _Player:
                 self._enter(given.request(), now)
             else:
                 request = self._requests[given.id]
+                self._name(request)
                 for ended in self._scheduler.cancel(request, now):
                     self._end(ended)
                 self._end(request)
@@ -95,6 +101,13 @@ class _Player:
         elif not self._scheduler.add(request, now):
             request.status = REJECTED
             self._cluster.ended(request, 0, 0)
+
+    def _name(self, request: Request) -> None:
+        """`request` is over: the blocks that its answer filled have the recorded names."""
+        names = self._named.get(request.id)
+        if names is not None:
+            request.block_ids += names
+            request.names_answer = True
 
     def _end(self, request: Request) -> None:
         self._cluster.ended(request, 0, self._emitted[request.id])

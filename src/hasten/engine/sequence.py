@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hasten.core.request import Request
+from hasten.engine.blocks import BlockNames
 from hasten.engine.sampling import Chooser, Sampled, SamplingParams
 from hasten.engine.text import StopFinder
 
@@ -36,6 +37,7 @@ class Sequence:
     sink: Sink
     ends: frozenset[int] = frozenset()  # tokens that end the answer
     text: StopFinder | None = None  # None: no tokenizer
+    names: BlockNames | None = None  # of its KV blocks; None: nobody shares them
     finish: str | None = field(default=None, init=False)
 
     @property

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 from hasten.core.request import Request
-from hasten.engine.blocks import prefix_ids
+from hasten.engine.blocks import BlockNames
 from hasten.engine.driver import Engine
 from hasten.engine.sampling import Chooser, SamplingParams
 from hasten.engine.sequence import Output, Sequence
@@ -100,12 +100,13 @@ class Service:
         answer = Answer()
         size = self.engine.scheduler.limits.block_size
         number = next(self._ids)
+        names = BlockNames(size, salt)
         request = Request(
             number,
             0.0,
             len(prompt),
             max_tokens,
-            block_ids=prefix_ids(prompt, size, salt),
+            block_ids=names.of(prompt),
             block_tokens=size,
             priority=priority,
         )
@@ -117,6 +118,7 @@ class Service:
             lambda output: self._outbox.append((answer, output)),
             ends=frozenset(ends),
             text=StopFinder(self.tokenizer, params.stop),
+            names=names,
         )
         self.engine.submit(answer.sequence)
         return answer

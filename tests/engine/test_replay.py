@@ -17,6 +17,10 @@ from hasten.errors import InputError
 from hasten.policies import policy_names
 
 STEPS = 1000
+SPECS = {  # parameters under which a policy waits, and preempts
+    "static": "static:batch_size=12,wait=0.002",
+    "orca": "orca:reserve=false",
+}
 LOOSE = SamplingParams(temperature=1.5)  # answers end by their content, at random lengths
 
 
@@ -61,8 +65,7 @@ def serve(harness: Harness, steps: int, seed: int) -> int:
 
 @pytest.mark.parametrize("name", policy_names("schedule"))
 def test_a_thousand_steps_replay_equally(name: str, tmp_path: Path) -> None:
-    spec = "static:batch_size=12,wait=0.002" if name == "static" else name
-    policies = Policies.named({"schedule": spec, "length": "mean"})
+    policies = Policies.named({"schedule": SPECS.get(name, name), "length": "mean"})
     harness = Harness(
         num_blocks=40,
         max_num_seqs=12,

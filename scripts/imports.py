@@ -19,7 +19,7 @@ LEVELS = (
     ("core",),
     ("models", "hardware", "profiles"),
     ("policies", "latency", "fewshot", "workload", "report"),
-    ("deployment", "prediction"),
+    ("deployment", "disaggregation", "prediction"),
     ("sim", "engine"),
     ("claims", "plan", "accuracy", "calibration", "testing", "explain"),
     ("cli", "__main__"),

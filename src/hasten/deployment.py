@@ -236,6 +236,11 @@ class Deployment:
         return None if price is None else price * self.devices
 
     @property
+    def kv_text(self) -> str:
+        """Room for KV in one replica, in tokens."""
+        return f"{self.kv.tokens:,}"
+
+    @property
     def label(self) -> str:
         """Short name in plans, such as ``2 x [h100-sxm tp4]``."""
         return f"{self.replicas} x [{self.device.name} {self.parallelism.label}]"

@@ -16,7 +16,7 @@ from hasten.core.view import ClusterView, ReplicaView
 from hasten.errors import InputError
 from hasten.latency.compiled import LinearCost
 from hasten.policies import load_policy
-from hasten.sim.run import CostEstimates
+from hasten.sim.build import CostEstimates
 from policies.play import calls, play
 
 

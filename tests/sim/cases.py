@@ -18,12 +18,12 @@ from hasten.core.scheduler import Scheduler
 from hasten.latency import LinearCost, LockstepCost, StepCost, TableCost
 from hasten.policies import load_policy, policy_names
 from hasten.report.records import Records
+from hasten.sim.build import CostEstimates, records_of
 from hasten.sim.frontend import Frontend
 from hasten.sim.lockstep import LockstepReplica
 from hasten.sim.loop import EngineLoop
 from hasten.sim.recorder import OK, Recorder
 from hasten.sim.replica import Replica
-from hasten.sim.run import CostEstimates, records_of
 from hasten.sim.simulation import Simulation
 from hasten.sim.source import source_of
 from hasten.sim.steps import StepLog

@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hasten.cli.options import deployment, policies, slo, values, workload
+from hasten.cli.options import deployment, policies, pools, slo, values, workload
 from hasten.cli.output import text
 from hasten.cli.output.progress import Bar
 from hasten.errors import InputError
@@ -29,6 +29,7 @@ def configure(parser: ArgumentParser) -> None:
     """Declare the options."""
     deployment.add_model(parser)
     deployment.add_split(parser)
+    pools.add_decode_pool(parser)
     workload.add_workload(parser)
     policies.add_policies(parser)
     slo.add_slo(parser)
@@ -58,11 +59,12 @@ def run(args: Namespace) -> int:
     """Simulate and print the report."""
     if args.out is not None:
         check_out(args.out)
-    made, constraints = deployment.deployment_of(args), slo.constraints_of(args)
+    made, constraints = pools.served_by(args), slo.constraints_of(args)
     chosen = {role: spec for role, spec in policies.policies_of(args).items() if spec is not None}
     load_all(chosen)
+    routes = pools.routes_of(args)
     work = workload.workload_of(args)
-    report = play(made, work, chosen, slo=slo.slo_of(args), seed=args.seed, **run_options(args))
+    report = play(made, work, chosen, slo=slo.slo_of(args), seed=args.seed, **routes, **run_options(args))
     report = told(report, args.percentiles, args.client_overhead)
     checks = () if constraints is None else constraints.check(report.records)
     if args.out is not None:
@@ -144,7 +146,7 @@ def _render(args: Namespace, made: Any, work: Workload, report: Report, checks: 
         f"{role} {spec}" for role, spec in policies.policies_of(args).items() if spec is not None
     )
     lines = [
-        f"{made.model.name} on {made.label}, {made.profile.name}: KV cache of {made.kv.tokens:,} tokens per replica",
+        f"{made.model.name} on {made.label}, {made.profile.name}: KV cache of {made.kv_text} tokens per replica",
         workload.line_of(work, args.workload),
         named,
         render(report, slo_percentile=slo.PERCENTILE if args.percentile is None else args.percentile),

@@ -1,6 +1,6 @@
 """What one step runs."""
 
-from hasten.core.request import Request
+from hasten.core.request import DECODING, Request
 
 
 class Chunk:
@@ -55,6 +55,15 @@ class Batch:
         if self.closing is None:
             self.closing = []
         self.closing.append(request)
+
+    def waste(self, request: Request) -> None:
+        """`request` ended while this step was in flight: the token it samples here, if any, is thrown away."""
+        if (
+            self.num_decodes
+            and request.joined < self.clock
+            and (request.status == DECODING or self.clock <= request.left)
+        ):
+            self.padding += 1
 
     @property
     def tokens(self) -> int:

@@ -65,6 +65,10 @@ class Cluster:
         chosen = self.views[index]
         chosen.outstanding -= 1
         chosen.outstanding_tokens -= request.prompt_tokens
+        self.learn(request, output_tokens)
+
+    def learn(self, request: Request, output_tokens: int) -> None:
+        """The true length of the answer to `request` became known; 0: it was cut off."""
         if self.length is not None and output_tokens > 0:
             self.length.on_finish(request, output_tokens)
 

@@ -11,6 +11,7 @@ CLOSING: Final = 3  # its last allowed token is in flight
 HELD: Final = 4  # finished, kept until its request-level batch has finished
 FINISHED: Final = 5
 REJECTED: Final = 6
+LOADING: Final = 7  # admitted, its KV on the way from another replica
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,12 @@ class Request:
         "cached",
         "computed",
         "drained",
+        "exports",
         "finish",
         "first_token",
         "ghost",
         "id",
+        "incoming",
         "joined",
         "last_token",
         "left",
@@ -100,6 +103,8 @@ class Request:
         self.status = WAITING
         self.target = prompt_tokens  # tokens to compute before the next one is sampled
         self.computed = 0
+        self.incoming = 0  # leading tokens whose KV another replica sends
+        self.exports = False  # its KV stays when it finishes, until another replica has it
         self.sampled = 0  # output tokens whose sampling was scheduled before `joined`
         self.base = 0
         self.joined = -1
@@ -121,11 +126,6 @@ class Request:
 
     def __repr__(self) -> str:
         return f"Request({self.id}, arrival={self.arrival:g}, prompt={self.prompt_tokens})"
-
-
-def admission(request: Request) -> int:
-    """Key of the running order."""
-    return request.order
 
 
 # What a segment holds.

@@ -13,19 +13,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
+from operator import attrgetter
 from typing import Final
 
 from hasten.core.admission import blocks_at_most, expected_output, max_output, retract_ratio
 from hasten.core.batch import Batch, Chunk
 from hasten.core.books import OutputShare
 from hasten.core.group import DecodeGroup
+from hasten.core.held import HeldBatch
 from hasten.core.kv import BlockPool, coarsen
 from hasten.core.limits import Limits
 from hasten.core.policy import FOREVER, CachePolicy, SchedulingPolicy
 from hasten.core.preemption import fewest_generated, newest
 from hasten.core.queue import WaitingQueue
 from hasten.core.refusal import BUDGET, MEMORY, POLICY, RESERVATION, SLOTS
-from hasten.core.request import CLOSING, DECODING, FINISHED, HELD, PREFILLING, WAITING, Request, admission
+from hasten.core.request import CLOSING, DECODING, FINISHED, HELD, LOADING, PREFILLING, WAITING, Request
 from hasten.core.view import Estimates, SchedulerView
 
 _NOBODY: Final[list[Request]] = []
@@ -57,7 +59,9 @@ class Scheduler:
         self.group = DecodeGroup(limits.block_size)
         self.running: dict[int, Request] = {}  # in the order of admission
         self.prefilling: list[Request] = []
-        self.held: list[Request] = []  # finished members of a request-level batch that is not
+        self.held = HeldBatch()  # finished members of a request-level batch that is not
+        self.pulls: list[Request] = []  # admitted since a driver last looked; their KV comes from elsewhere
+        self.exported: dict[int, Request] = {}  # finished, their KV waits to be sent
         self.in_flight: list[Batch] = []  # one or two: the oldest first
         self.max_len = min(limits.max_model_len, limits.num_blocks * limits.block_size)
         self.reserved_blocks = 0
@@ -66,7 +70,6 @@ class Scheduler:
         self.prompt_tokens_cached = 0
         self.view = SchedulerView(self, estimates)
         self._caps: list[tuple[int, int, Request]] = []  # (clock of the last allowed token, order, request)
-        self._held_context = 0
         self._admitted = 0
         self.refusal = SLOTS  # why the last `schedule` kept the head of the queue waiting, if there is one
         self._made_room = False  # who waits may fit after the last `schedule`: nobody asked, or too early
@@ -127,12 +130,13 @@ class Scheduler:
         ended: list[Request] = []
         for request in stopped:
             if request.status != FINISHED and request.status != HELD:
-                self._discount(request)
+                for batch in self.in_flight:
+                    batch.waste(request)
                 ended.append(request)
         if closing is not None:
             ended.extend(request for request in closing if request.status == CLOSING)
         if len(ended) > 1:
-            ended.sort(key=admission)  # who was admitted first frees its blocks first
+            ended.sort(key=attrgetter("order"))  # who was admitted first frees its blocks first
         finished: list[Request] = []
         for request in ended:
             if self.policy.holds_batch and request.status != WAITING:
@@ -149,12 +153,28 @@ class Scheduler:
         self.now = now
         self.pool.now = now
         if request.status == HELD:
-            self.held.remove(request)
-            self._held_context -= request.base
+            self.held.drop(request)
         else:
-            self._discount(request)
+            for batch in self.in_flight:
+                batch.waste(request)
         self._finish(request)
         return self._let_go()
+
+    # ---- KV that crosses between replicas ---------------------------------------------------------------
+
+    def loaded(self, request: Request, now: float) -> None:
+        """The KV of `request`, which was admitted without computing it, has arrived: it computes the rest."""
+        self.now = self.pool.now = now
+        request.status = PREFILLING
+        self.prefilling.append(request)
+        if request.block_ids and self.limits.prefix_caching:
+            self.pool.register(request, request.computed // self.limits.block_size)
+
+    def sent(self, request: Request, now: float) -> None:
+        """The KV of `request`, which finished here, has arrived elsewhere: its blocks are free."""
+        self.now = self.pool.now = now
+        del self.exported[request.id]
+        self.pool.release(request, request.base)
 
     # ---- many steps at once -----------------------------------------------------------------------------
 
@@ -229,7 +249,7 @@ class Scheduler:
             return None
         batch = Batch(chunks, decodes + held, 0, group.clock, self.version)
         if decodes:
-            batch.decode_context = group.context + self._held_context
+            batch.decode_context = group.context + self.held.context
             batch.padding = held
             group.advance(1)
             batch.clock = group.clock
@@ -267,7 +287,7 @@ class Scheduler:
             if need <= self.pool.free:
                 break
             self._made_room = True
-            if self.held and self._strip_held():
+            if self.held.strip(self.pool):
                 continue
             victim = self._victim()
             if victim is None:
@@ -325,8 +345,9 @@ class Scheduler:
                 return POLICY
             hits = pool.hits(request)
             start = hits * size
+            comes = max(0, request.incoming - start)  # tokens whose KV another replica sends
             left = request.target - start
-            tokens = self._wanted(request, left, budget)
+            tokens = comes or self._wanted(request, left, budget)
             if tokens <= 0:
                 return POLICY if self._chunks else BUDGET
             first = (start + tokens + size - 1) // size - hits
@@ -347,11 +368,15 @@ class Scheduler:
                 pool.acquire(request, hits)
             pool.take(first)
             request.computed = start + tokens
-            if request.block_ids and limits.prefix_caching:
-                pool.register(request, request.computed // size)
             self._admitted += 1
             request.order = self._admitted
             running[request.id] = request
+            if comes:
+                request.status, request.base = LOADING, request.computed
+                self.pulls.append(request)
+                continue
+            if request.block_ids and limits.prefix_caching:
+                pool.register(request, request.computed // size)
             if request.scheduled < 0.0:
                 request.scheduled = self.now
                 request.cached = start
@@ -404,41 +429,18 @@ class Scheduler:
                 request.status = CLOSING
                 batch.close(request)
 
-    def _discount(self, request: Request) -> None:
-        """The tokens of `request` in batches still in flight are waste."""
-        for batch in self.in_flight:
-            if (
-                batch.num_decodes
-                and request.joined < batch.clock
-                and (request.status == DECODING or batch.clock <= request.left)
-            ):
-                batch.padding += 1
-
     def _hold(self, request: Request) -> None:
         """Keep a finished member's slot and blocks until its batch has finished."""
         if request.status == DECODING:
             self._leave(request)
-        request.status = HELD
-        self.held.append(request)
-        self._held_context += request.base
+        self.held.hold(request)
         self.version += 1
-
-    def _strip_held(self) -> bool:
-        """Take the KV of one finished member, the last to finish first: it only keeps its slot. False: none has any."""
-        for request in reversed(self.held):
-            if request.base:
-                self.pool.release(request, request.base)
-                self._held_context -= request.base
-                request.base = 0
-                request.shared = 0
-                return True
-        return False
 
     def _let_go(self) -> list[Request]:
         """Finish the held members of a batch that has nobody left who still works."""
-        if not self.held or len(self.held) < len(self.running):
+        if not len(self.held) or len(self.held) < len(self.running):
             return _NOBODY
-        finished, self.held, self._held_context = self.held, [], 0
+        finished = self.held.let_go()
         for request in finished:
             self._finish(request)
         return finished
@@ -459,7 +461,10 @@ class Scheduler:
             del self.running[request.id]
             if request.names_answer and self.limits.prefix_caching:
                 self.pool.register(request, request.base // self.limits.block_size)
-            self.pool.release(request, request.base)
+            if request.exports:
+                self.exported[request.id] = request
+            else:
+                self.pool.release(request, request.base)
             self.reserved_blocks -= request.reserved
         request.status = FINISHED
         if self._hears_finishes:
@@ -483,7 +488,7 @@ class Scheduler:
         self.pool.release(request, request.base, keep=self.limits.preemption == "newest")
         self.reserved_blocks -= request.reserved
         request.reserved = 0
-        request.computed = 0
+        request.computed = request.incoming = 0
         request.target = request.prompt_tokens + request.sampled
         request.status = WAITING
         request.preemptions += 1

@@ -80,7 +80,18 @@ class EngineLoop:
         at = now if self.frontend is None else self.frontend.deliver(request, now)
         if self._log is not None:
             self._log.ready[request.id] = at
-        self.inbox.append((at, request))
+        self.receive(request, at)
+
+    def receive(self, request: Request, at: float) -> None:
+        """Something about `request` reaches the engine loop: it sees that in its first turn from `at` (s) on."""
+        inbox = self.inbox
+        place = len(inbox)
+        while place and inbox[place - 1][0] > at:  # what a front end still holds comes later
+            place -= 1
+        if place == len(inbox):
+            inbox.append((at, request))
+        else:
+            inbox.insert(place, (at, request))
         if self._idle:
             self.next_time = min(self.next_time, at)
         elif self._series and at < self.next_time:

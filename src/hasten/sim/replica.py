@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from hasten.core.policy import SchedulingPolicy
-from hasten.core.request import Request
+from hasten.core.request import FINISHED, LOADING, Request
 from hasten.core.scheduler import Scheduler
 from hasten.latency.compiled import StepCost
 from hasten.sim.frontend import Frontend
@@ -45,7 +45,11 @@ class Replica(EngineLoop):
         inbox = self.inbox
         while inbox and inbox[0][0] <= now:
             request = inbox.popleft()[1]
-            if not scheduler.add(request, now):
+            if request.status == LOADING:
+                scheduler.loaded(request, now)
+            elif request.status == FINISHED:
+                scheduler.sent(request, now)
+            elif not scheduler.add(request, now):
                 self.turned_away.append(request)
         for _ in range(self.depth - len(in_flight)):
             batch = scheduler.schedule(now)

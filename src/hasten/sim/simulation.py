@@ -6,6 +6,7 @@ import gc
 import math
 import random
 from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
 from typing import Final
 
 from hasten.core.cluster import REFUSED, Cluster
@@ -48,6 +49,8 @@ class Simulation:
         self.recorder = recorder
         self.truth = truth
         self.now = 0.0
+        self.timers: list[tuple[float, int, Callable[[float], None]]] = []  # (s, order, what happens then)
+        self._times: list[float] = []  # when each replica needs its next turn (s)
         self.cluster = Cluster(
             [replica.ranks for replica in self.replicas],
             route,
@@ -58,6 +61,7 @@ class Simulation:
             estimates=estimates,
         )
         self._ended = 0
+        self._timed = 0
 
     def run(self, progress: Progress | None = None, observe: Observer | None = None) -> None:
         """Play everything. `progress(ended, total)` is called now and then, `observe(replica)` after every turn.
@@ -82,12 +86,16 @@ class Simulation:
     def _play(self, progress: Progress | None, observe: Observer | None) -> None:
         source = self.source
         replicas = self.replicas
-        times = [replica.next_time for replica in replicas]
+        times = self._times = [replica.next_time for replica in replicas]
+        timers = self.timers
         events = 0
         while True:
             turn = min(times)
             arrival = source.next_time
-            if arrival <= turn:
+            if timers and timers[0][0] <= turn and timers[0][0] <= arrival:
+                at, _, happen = heappop(timers)
+                happen(at)
+            elif arrival <= turn:
                 if arrival == math.inf:
                     break
                 self._arrive(arrival, times)
@@ -123,6 +131,11 @@ class Simulation:
         replica = self.replicas[index]
         replica.deliver(request, now)
         times[index] = replica.next_time
+
+    def after(self, at: float, happen: Callable[[float], None]) -> None:
+        """Call `happen` at `at` (s): before turns and arrivals of that time, in the order of asking."""
+        self._timed += 1
+        heappush(self.timers, (at, self._timed, happen))
 
     def _finish(self, finished: list[Request], index: int, now: float) -> None:
         recorder = self.recorder

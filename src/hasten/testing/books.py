@@ -14,8 +14,9 @@ def check_books(scheduler: Scheduler) -> None:
     terms. Raises LawBroken (`books`) with both figures.
     """
     running = list(scheduler.running.values())
-    _check_blocks(scheduler, running)
-    _check_cache(scheduler, running)
+    holders = running + list(scheduler.exported.values())
+    _check_blocks(scheduler, holders)
+    _check_cache(scheduler, holders)
     _check_group(scheduler, running)
     _check_queues(scheduler, running)
 

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from hasten.core.batch import Batch
 from hasten.core.request import Request
 from hasten.core.scheduler import Scheduler
+from hasten.sim.build import CostEstimates
 from hasten.sim.loop import EngineLoop
 from hasten.sim.recorder import OK, Recorder
 from hasten.sim.replica import Replica
-from hasten.sim.run import CostEstimates
 from hasten.sim.simulation import Simulation
 from hasten.sim.source import Listed
 from hasten.testing.books import check_books

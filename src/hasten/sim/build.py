@@ -1,0 +1,190 @@
+"""What a run is made of: replicas from a deployment, estimates from its costs, records from what happened."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hasten.core.batch import Chunk
+from hasten.core.policy import AdmitPolicy, CachePolicy, LengthPredictor, RoutePolicy, SchedulingPolicy
+from hasten.core.request import SLO, Request
+from hasten.core.scheduler import Scheduler
+from hasten.deployment import Deployment
+from hasten.disaggregation import Disaggregated
+from hasten.errors import InputError
+from hasten.latency import AnalyticalModel
+from hasten.latency.compiled import LockstepCost, StepCost
+from hasten.policies import load_policy
+from hasten.report.gaps import Gaps
+from hasten.report.records import Records
+from hasten.report.report import Report
+from hasten.report.stats import ReplicaStats, RunStats
+from hasten.sim.frontend import Frontend
+from hasten.sim.lockstep import LockstepReplica
+from hasten.sim.loop import EngineLoop
+from hasten.sim.recorder import Recorder
+from hasten.sim.replica import Replica
+from hasten.workload import Workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policies:
+    """One policy per role, loaded; whoever uses one takes a copy."""
+
+    schedule: SchedulingPolicy
+    route: RoutePolicy
+    decode_route: RoutePolicy
+    cache: CachePolicy
+    admit: AdmitPolicy
+    length: LengthPredictor | None = None
+
+    @classmethod
+    def of(
+        cls, *, decode_route: str | RoutePolicy, length: str | LengthPredictor | None, **specs: Any
+    ) -> Policies:
+        """From names, paths or instances. Raises InputError for an unknown one."""
+        loaded = {role: load_policy(role, spec) for role, spec in specs.items()}
+        predictor = None if length is None else load_policy("length", length)
+        return cls(decode_route=load_policy("route", decode_route), length=predictor, **loaded)
+
+    def for_cluster(self) -> dict[str, Any]:
+        """Fresh copies of those that stand before the replicas, as keywords of a Simulation."""
+        return copy.deepcopy({"route": self.route, "admit": self.admit, "length": self.length})
+
+
+def speeds_of(replicas: int, speeds: Sequence[float], each: int) -> list[float]:
+    """The speed of every engine loop, `each` of them per replica. Raises InputError."""
+    if speeds and (len(speeds) != replicas or not all(0.001 <= speed <= 1000.0 for speed in speeds)):
+        raise InputError(
+            f"speeds are {', '.join(f'{speed:g}' for speed in speeds)} for {replicas} replicas: "
+            "give one from 0.001 to 1000 for each, such as 1,1,0.5"
+        )
+    return [speed for speed in speeds or [1.0] * replicas for _ in range(each)]
+
+
+def replica_of(
+    deployment: Deployment,
+    index: int,
+    policies: Policies,
+    recorder: Recorder,
+    truth: dict[int, int],
+    *,
+    estimates: CostEstimates,
+    stepping: bool,
+    speed: float = 1.0,
+    kind: type[Replica] = Replica,
+) -> EngineLoop:
+    """One engine loop: of a single scheduler, or of all data-parallel ranks that step together."""
+    depth, frontend, cost = deployment.profile.loop_depth, _frontend(deployment), estimates.cost
+    if speed != 1.0:
+        from hasten.latency.scaled import scaled  # here, for plain Python can't derive from compiled costs
+
+        cost = scaled(cost, 1.0 / speed)
+    parallelism = deployment.parallelism
+    ranks = [
+        scheduler_of(deployment, policies, estimates)
+        for _ in range(parallelism.dp if parallelism.is_lockstep else 1)
+    ]
+    if not parallelism.is_lockstep:
+        return kind(index, ranks[0], cost, recorder, truth, depth=depth, stepping=stepping, frontend=frontend)
+    if not isinstance(cost, LockstepCost):
+        raise InputError(
+            f"step times are a {type(cost).__name__}, but {parallelism.label} has ranks that step together: "
+            "give a LockstepCost"
+        )
+    return LockstepReplica(
+        index, ranks, cost, recorder, truth, depth=depth, stepping=stepping, frontend=frontend
+    )
+
+
+def scheduler_of(deployment: Deployment, policies: Policies, estimates: CostEstimates) -> Scheduler:
+    scheduling, caching = copy.deepcopy((policies.schedule, policies.cache))
+    return Scheduler(deployment.scheduler_limits, scheduling, cache=caching, estimates=estimates)
+
+
+class CostEstimates:
+    """What policies may ask of the latency model, in seconds."""
+
+    def __init__(self, cost: StepCost) -> None:
+        self.cost = cost
+        self._anyone = Request(-1, 0.0, 1, 1)
+
+    def prefill_seconds(self, tokens: int, context: int) -> float:
+        """A step that computes one chunk of `tokens` after `context` cached ones, and nothing else."""
+        return self.cost.mixed([Chunk(self._anyone, tokens, context, True)], 0, 0)
+
+    def decode_seconds(self, num_sequences: int, context: int) -> float:
+        """A step that decodes `num_sequences` with `context` tokens in KV together."""
+        fixed, slope, _ = self.cost.decode_line(num_sequences, context)
+        return fixed + slope * context
+
+
+def records_of(recorder: Recorder) -> Records:
+    """The columns of a run, in the order in which requests ended."""
+    gaps = Gaps(
+        recorder.gap_first,
+        recorder.gap_increment,
+        recorder.gap_steps,
+        recorder.gap_weight,
+        start=recorder.gap_start,
+    )
+    return Records(
+        id=recorder.id,
+        arrival=recorder.arrival,
+        queued=recorder.drained,
+        scheduled=recorder.scheduled,
+        first_token=recorder.first_token,
+        finish=recorder.finish,
+        prompt_tokens=recorder.prompt_tokens,
+        output_tokens=recorder.output_tokens,
+        cached_tokens=recorder.cached_tokens,
+        preemptions=recorder.preemptions,
+        replica=recorder.replica,
+        session=recorder.session,
+        status=recorder.status,
+        gaps=gaps,
+    )
+
+
+def stats_of(replica: EngineLoop) -> ReplicaStats:
+    return ReplicaStats(
+        num_blocks=sum(rank.pool.num_blocks for rank in replica.ranks),
+        busy_seconds=replica.busy,
+        steps=replica.steps,
+        decode_tokens=replica.decode_tokens,
+        kv_block_seconds=replica.kv_block_seconds,
+        kv_peak_blocks=replica.kv_peak_blocks,
+    )
+
+
+def _frontend(deployment: Deployment) -> Frontend | None:
+    fixed, per_token = deployment.front_end
+    return None if fixed == per_token == 0.0 else Frontend(fixed, per_token)
+
+
+def report_of(
+    deployment: Deployment | Disaggregated,
+    latency: AnalyticalModel,
+    work: Workload,
+    recorder: Recorder,
+    stats: RunStats,
+    *,
+    slo: SLO | None,
+    notes: tuple[str, ...] = (),
+) -> Report:
+    """The report of a run that has ended; `latency` says where its step times come from."""
+    return Report(
+        records=records_of(recorder),
+        origin=latency.origin,
+        error="unknown" if math.isnan(latency.error) else f"{latency.error:.0%} of a step time",
+        stats=stats,
+        label=deployment.label,
+        slo=slo,
+        price_per_hour=deployment.price_per_hour,
+        request_rate=work.rate,
+        max_concurrency=None if work.closed_loop is None else work.closed_loop.concurrency,
+        notes=notes,
+    )

@@ -13,7 +13,7 @@ from hasten.engine.blocks import BlockNames
 from hasten.engine.checkpoint import expected
 from hasten.engine.config import ModelConfig
 from hasten.engine.driver import Engine
-from hasten.engine.executor import TorchExecutor
+from hasten.engine.executor import Model, TorchExecutor
 from hasten.engine.model import Decoder
 from hasten.engine.policies import Policies
 from hasten.engine.recording import Recorder, Recording
@@ -26,8 +26,7 @@ VOCAB = 96
 END = 1
 
 
-@cache
-def tiny_decoder(layers: int = 2, seed: int = 3) -> Decoder:
+def tiny_weights(layers: int = 2, seed: int = 3) -> tuple[ModelConfig, dict[str, torch.Tensor]]:
     config = ModelConfig(
         "LlamaForCausalLM",
         32,
@@ -45,7 +44,12 @@ def tiny_decoder(layers: int = 2, seed: int = 3) -> Decoder:
         name: torch.ones(shape) if "norm" in name else torch.randn(shape, generator=generator) * 0.25
         for name, shape in expected(config).items()
     }
-    return Decoder(config, weights)
+    return config, weights
+
+
+@cache
+def tiny_decoder(layers: int = 2, seed: int = 3) -> Decoder:
+    return Decoder(*tiny_weights(layers, seed))
 
 
 class Harness:
@@ -57,7 +61,7 @@ class Harness:
         num_blocks: int = 400,
         policies: Policies | None = None,
         record: bool = False,
-        decoder: Decoder | None = None,
+        decoder: Model | None = None,
         **limits: Any,
     ) -> None:
         made = Limits(num_blocks, block_size=BLOCK, **{"max_model_len": 512, "max_num_seqs": 64} | limits)

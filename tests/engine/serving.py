@@ -80,7 +80,9 @@ def running(
     directory: Path, *, engine: dict[str, Any] | None = None, max_waiting: int = 64, **options: Any
 ) -> Iterator[Running]:
     """A server of the checkpoint in `directory` on any free port."""
-    made = build_engine(EngineOptions(directory, **{"threads": 1, "max_num_seqs": 8} | (engine or {})))
+    made = build_engine(
+        EngineOptions(directory, **{"threads": 1, "max_num_seqs": 8, "dtype": "float32"} | (engine or {}))
+    )
     config = load_config(directory)
     service = Service(made, Tokenizer(directory), max_waiting=max_waiting)
     settings = ServerOptions("tiny", **{"port": 0, "drain": 5.0} | options)

@@ -69,7 +69,7 @@ def two_sequences(vocab: int) -> tuple[Sequence, Sequence]:
 def paged_logits(model: Decoder) -> tuple[torch.Tensor, torch.Tensor]:
     """All logits of two sequences: prefilled in uneven chunks that share steps, the last tokens decoded together."""
     first, second = two_sequences(model.config.vocab)
-    cache = KVCache(model.config, 2 * (PROMPT + BLOCK), dtype=model.dtype, device=CPU)
+    cache = model.cache(2 * (PROMPT // BLOCK + 1), BLOCK)
     rows: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
 
     def run(given: StepInput, *owners: tuple[int, int]) -> None:

@@ -27,6 +27,8 @@ def test_a_served_run_is_recorded_and_replays_equally(tmp_path: Path) -> None:
         "1",
         "--record",
         str(record),
+        "--dtype",
+        "float32",
         "--schedule",
         "prefill_first",
         "--json",

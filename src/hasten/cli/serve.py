@@ -67,8 +67,15 @@ def _configure_engine(parser: ArgumentParser) -> None:
     )
     group.add_argument(
         "--dtype",
-        choices=("float32", "bfloat16", "float16"),
-        help="of weights and KV (default: float32 on a CPU, else the checkpoint's)",
+        choices=("auto", "float32", "bfloat16", "float16", "int8"),
+        default="auto",
+        help="of weights (default auto: the fastest on a CPU, by a short measurement, else the checkpoint's)",
+    )
+    group.add_argument(
+        "--kernels",
+        choices=("auto", "compiled", "torch"),
+        default="auto",
+        help="whose kernels (default auto: compiled on first use where a CPU and a C++ compiler allow it)",
     )
     group.add_argument(
         "--max-model-len", type=values.count, metavar="N", help="context window (default: the model's)"
@@ -145,7 +152,9 @@ def run(args: Namespace) -> int:
         if args.json:
             text.show_json({"url": url, **facts})
         else:
-            listed = ", ".join(f"{key} {value}" for key, value in facts.items() if key != "model")
+            apart = ("model", "dtype_reason")
+            told = {**facts, "dtype": f"{facts['dtype']}: {facts['dtype_reason']}"}
+            listed = ", ".join(f"{key} {value}" for key, value in told.items() if key not in apart)
             text.show(f"serving {name} at {url}/v1 ({listed})")
         sys.stdout.flush()  # it may be a pipe, and the next line comes when the server stops
 
@@ -162,7 +171,9 @@ def _facts(engine: Any, name: str) -> dict[str, Any]:
     return {
         "model": name,
         "device": str(model.device),
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": model.dtype_name,
+        "dtype_reason": engine.executor.reason,
+        "kernels": model.kernels,
         "context_tokens": engine.scheduler.max_len,
         "kv_blocks": limits.num_blocks,
         "block_size_tokens": limits.block_size,
@@ -180,6 +191,7 @@ def _engine_options(args: Namespace) -> Any:
         args.directory,
         device=args.device,
         dtype=args.dtype,
+        kernels=args.kernels,
         max_model_len=args.max_model_len,
         max_num_seqs=args.max_num_seqs,
         max_num_batched_tokens=args.max_num_batched_tokens,

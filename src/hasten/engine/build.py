@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 
 from hasten.core.limits import Limits
-from hasten.engine.checkpoint import DTYPES, load_weights
+from hasten.engine.arithmetic import choose, make_decoder
+from hasten.engine.checkpoint import load_weights
 from hasten.engine.config import ModelConfig, load_config
 from hasten.engine.driver import Engine
 from hasten.engine.executor import TorchExecutor
-from hasten.engine.model import Decoder
 from hasten.engine.policies import Policies
 from hasten.engine.recording import Recorder, RecordingFile
 from hasten.errors import InputError
@@ -29,7 +29,8 @@ class EngineOptions:
 
     directory: Path
     device: str | None = None  # cuda when there is one
-    dtype: str | None = None  # fp32 on a CPU, where it is the fastest here; the checkpoint's own on CUDA
+    dtype: str | None = None  # the fastest on a CPU, measured; the checkpoint's own on CUDA
+    kernels: str | None = None  # "compiled" on a CPU with a C++ compiler, else "torch"
     max_model_len: int | None = None
     max_num_seqs: int = 64
     max_num_batched_tokens: int = 1024
@@ -50,11 +51,12 @@ def build_engine(options: EngineOptions, *, record: Path | None = None) -> Engin
     device = _device(options.device)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    dtype = DTYPES[options.dtype or (config.dtype if device.type == "cuda" else "float32")]
+    arithmetic = choose(config, device, dtype=options.dtype, kernels=options.kernels)
     context = min(options.max_model_len or config.max_context, config.max_context)
-    weights = load_weights(options.directory, config, dtype=dtype, device=device)
-    model = Decoder(config, weights, positions=context)
-    blocks = _num_blocks(options, config, device, dtype, context)
+    weights = load_weights(options.directory, config, dtype=arithmetic.loaded, device=device)
+    model = make_decoder(config, weights, arithmetic, positions=context)
+    del weights  # the decoder keeps what it needs, packed
+    blocks = _num_blocks(options, config, device, model.kv_dtype, context)
     limits = Limits(
         blocks,
         block_size=options.block_size,
@@ -69,7 +71,8 @@ def build_engine(options: EngineOptions, *, record: Path | None = None) -> Engin
         settings = {"policies": dict(options.policies), "seed": options.seed}
         file = RecordingFile(record, limits, settings)
         recorder = Recorder(file.add, file.close)
-    return Engine(TorchExecutor(model, blocks, options.block_size), limits, policies, recorder=recorder)
+    executor = TorchExecutor(model, blocks, options.block_size, reason=arithmetic.reason)
+    return Engine(executor, limits, policies, recorder=recorder)
 
 
 def _device(name: str | None) -> torch.device:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence as Listed
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,19 +12,39 @@ import torch
 from hasten.core.batch import Batch
 from hasten.core.request import Request
 from hasten.engine.blocks import BlockTables
-from hasten.engine.model import ChunkInput, Decoder, KVCache, StepInput
+from hasten.engine.config import ModelConfig
+from hasten.engine.model import ChunkInput, KVCache, StepInput
 from hasten.engine.sampling import Sampled, choose_all
 from hasten.engine.sequence import Sequence
 
 
-class TorchExecutor:
-    """One model and its KV cache of `num_blocks` blocks of `block_size` tokens."""
+class Model(Protocol):
+    """What computes steps: the decoder on torch's operators, or on compiled kernels."""
 
-    def __init__(self, model: Decoder, num_blocks: int, block_size: int) -> None:
+    config: ModelConfig
+    dtype_name: str  # of the weights
+    kernels: str  # whose they are
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def kv_dtype(self) -> torch.dtype: ...
+
+    def cache(self, num_blocks: int, block_size: int) -> KVCache: ...
+
+    def forward(self, step: StepInput, cache: KVCache) -> torch.Tensor: ...
+
+
+class TorchExecutor:
+    """One model and its KV cache of `num_blocks` blocks of `block_size` tokens; `reason` says why this model."""
+
+    def __init__(self, model: Model, num_blocks: int, block_size: int, *, reason: str = "") -> None:
         self.model = model
+        self.reason = reason
         self.num_blocks = num_blocks
         self.block_size = block_size
-        self.cache = KVCache(model.config, num_blocks * block_size, dtype=model.dtype, device=model.device)
+        self.cache = model.cache(num_blocks, block_size)
         self._tables = _TableRows(block_size)
 
     def run(

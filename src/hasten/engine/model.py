@@ -14,19 +14,39 @@ from torch import Tensor
 from torch.nn import functional
 
 from hasten.engine.config import ModelConfig
+from hasten.engine.linear import MakeLinear, PlainLinear
 from hasten.engine.rope import Rotary, rotate
+
+LINEARS = {
+    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "attended": ("self_attn.o_proj",),
+    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
+    "down": ("mlp.down_proj",),
+}
+"""The linear parts of a layer, by the checkpoint's names."""
 
 
 class KVCache:
-    """K and V of every layer in `slots` token slots, each [kv_heads, slots, head_dim].
+    """K and V of every layer in `slots` token slots, each [layers, kv_heads, slots, head_dim].
 
-    Heads come first, so that what a step gathers is ready for one batched product per head and sequence.
+    Heads come first, so that what a step gathers is ready for one batched product per head and sequence. The compiled
+    kernels lay out the same memory their own way; `whole_groups` tells them that 16 tokens in a row lie in a row.
     """
 
-    def __init__(self, config: ModelConfig, slots: int, *, dtype: torch.dtype, device: torch.device) -> None:
-        shape = (config.num_layers, config.kv_heads, slots, config.head_dim)
+    def __init__(
+        self,
+        config: ModelConfig,
+        slots: int,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        head_dim: int | None = None,
+        whole_groups: bool = False,
+    ) -> None:
+        shape = (config.num_layers, config.kv_heads, slots, head_dim or config.head_dim)
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)
+        self.whole_groups = whole_groups
 
 
 @dataclass
@@ -56,52 +76,52 @@ class StepInput:
     chunks: list[ChunkInput] = field(default_factory=list)
 
 
-class Linear:
-    """y = x W^T + b. The one seam for faster kernels; `weight` is [out, in]."""
-
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        self._weight = weight
-        self._bias = bias
-
-    def __call__(self, states: Tensor) -> Tensor:
-        return functional.linear(states, self._weight, self._bias)
-
-
 class _Layer:
     """Weights of one decoder layer; Q, K, V in one matrix, gate and up in another."""
 
-    def __init__(self, weights: Mapping[str, Tensor], prefix: str, window: int | None) -> None:
+    def __init__(
+        self, weights: Mapping[str, Tensor], prefix: str, window: int | None, linear: MakeLinear
+    ) -> None:
         self.window = window
         self.input_norm = weights[f"{prefix}input_layernorm.weight"]
         self.inner_norm = weights[f"{prefix}post_attention_layernorm.weight"]
         self.q_norm = weights.get(f"{prefix}self_attn.q_norm.weight")
         self.k_norm = weights.get(f"{prefix}self_attn.k_norm.weight")
-        self.qkv = _joined(weights, prefix + "self_attn.", ("q_proj", "k_proj", "v_proj"))
-        self.out = _joined(weights, prefix + "self_attn.", ("o_proj",))
-        self.gate_up = _joined(weights, prefix + "mlp.", ("gate_proj", "up_proj"))
-        self.down = _joined(weights, prefix + "mlp.", ("down_proj",))
+        self.qkv, self.attended, self.gate_up, self.down = (
+            linear(*joined(weights, prefix, *names)) for names in LINEARS.values()
+        )
 
 
-def _joined(weights: Mapping[str, Tensor], prefix: str, names: tuple[str, ...]) -> Linear:
+def joined(weights: Mapping[str, Tensor], prefix: str, *names: str) -> tuple[Tensor, Tensor | None]:
+    """The matrices of a layer that read the same states as one, with their biases."""
     matrix = [weights[f"{prefix}{name}.weight"] for name in names]
     bias = [weights[f"{prefix}{name}.bias"] for name in names if f"{prefix}{name}.bias" in weights]
     if len(names) == 1:
-        return Linear(matrix[0], bias[0] if bias else None)
-    return Linear(torch.cat(matrix), torch.cat(bias) if bias else None)
+        return matrix[0], bias[0] if bias else None
+    return torch.cat(matrix), torch.cat(bias) if bias else None
 
 
 class Decoder:
     """A Llama-like decoder. `forward` reads and extends the KV cache and returns logits in fp32 [rows, vocab]."""
 
+    kernels = "torch"
+
     def __init__(
-        self, config: ModelConfig, weights: Mapping[str, Tensor], *, positions: int | None = None
+        self,
+        config: ModelConfig,
+        weights: Mapping[str, Tensor],
+        *,
+        positions: int | None = None,
+        linear: MakeLinear = PlainLinear,
     ) -> None:
         self.config = config
         self._embedding = weights["model.embed_tokens.weight"]
         self._norm = weights["model.norm.weight"]
-        self._head = Linear(self._embedding if config.tied else weights["lm_head.weight"])
+        self._head = linear(self._embedding if config.tied else weights["lm_head.weight"], None)
+        self.dtype_name = self._head.dtype_name
         self._layers = [
-            _Layer(weights, f"model.layers.{number}.", window) for number, window in enumerate(config.windows)
+            _Layer(weights, f"model.layers.{number}.", window, linear)
+            for number, window in enumerate(config.windows)
         ]
         self._rotary = Rotary(
             config.rope, config.head_dim, positions or config.max_context, device=self._embedding.device
@@ -113,9 +133,13 @@ class Decoder:
         return self._embedding.device
 
     @property
-    def dtype(self) -> torch.dtype:
-        """The type of weights and activations."""
+    def kv_dtype(self) -> torch.dtype:
+        """The type of activations and KV."""
         return self._embedding.dtype
+
+    def cache(self, num_blocks: int, block_size: int) -> KVCache:
+        """KV memory of `num_blocks` blocks."""
+        return KVCache(self.config, num_blocks * block_size, dtype=self.kv_dtype, device=self.device)
 
     @torch.inference_mode()
     def forward(self, step: StepInput, cache: KVCache) -> Tensor:
@@ -128,7 +152,7 @@ class Decoder:
             attended = self._attend(normed, layer, step, (cos, sin), cache.keys[number], cache.values[number])
             if number == last:  # the rest works row by row: only rows that sample need it
                 states, attended = states[step.rows], attended[step.rows]
-            states = states + layer.out(attended)
+            states = states + layer.attended(attended)
             gate, up = layer.gate_up(self._normed(states, layer.inner_norm)).chunk(2, dim=-1)
             states = states + layer.down(functional.silu(gate) * up)
         return self._head(self._normed(states, self._norm)).float()

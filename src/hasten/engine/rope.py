@@ -54,17 +54,17 @@ def _yarn(rope: Rope, plain: Tensor, head_dim: int) -> Tensor:
 
 
 class Rotary:
-    """Cosines and sines of every position, made once for `positions` tokens."""
+    """Cosines and sines of every position, made once for `positions` tokens: fp32 [positions, head_dim / 2]."""
 
     def __init__(self, rope: Rope, head_dim: int, positions: int, *, device: torch.device) -> None:
         frequencies = inverse_frequencies(rope, head_dim)
         angles = torch.outer(torch.arange(positions, dtype=torch.float32), frequencies)
-        self._cos = (angles.cos() * rope.attention_factor).to(device)
-        self._sin = (angles.sin() * rope.attention_factor).to(device)
+        self.cos = (angles.cos() * rope.attention_factor).to(device)
+        self.sin = (angles.sin() * rope.attention_factor).to(device)
 
     def at(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Cosine and sine of each token, [tokens, 1, head_dim / 2]."""
-        return self._cos[positions].unsqueeze(1).to(dtype), self._sin[positions].unsqueeze(1).to(dtype)
+        return self.cos[positions].unsqueeze(1).to(dtype), self.sin[positions].unsqueeze(1).to(dtype)
 
 
 def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -1,0 +1,174 @@
+"""The decoder on compiled kernels: one call computes a step. Same interface and same results as model.py on a CPU.
+
+Rows never influence each other, to the bit: a token does not depend on batch, chunks, cache hits or preemptions.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hasten.engine import native
+from hasten.engine.config import ModelConfig
+from hasten.engine.model import LINEARS, KVCache, StepInput, joined
+from hasten.engine.rope import Rotary
+
+KINDS = {"float32": native.FP32, "float16": native.FP16, "bfloat16": native.BF16, "int8": native.INT8}
+_WIDE = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
+_SPAN = np.dtype([(name, np.int64) for name in ("start", "count", "context", "slots")])
+_LANES = 16  # tokens whose keys lie together
+
+
+class CompiledDecoder:
+    """A decoder with weights of `dtype`, a key of KINDS. Activations are fp32, KV too, or fp16 with narrower weights.
+
+    Raises RuntimeError when `native.kernels()` has no library.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: Mapping[str, Tensor],
+        dtype: str,
+        *,
+        positions: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        library = native.kernels().library
+        if library is None:
+            raise RuntimeError(native.kernels().reason)
+        self.config = config
+        self.device = torch.device("cpu")
+        self.dtype_name = dtype
+        self.kv_dtype = torch.float32 if dtype == "float32" else torch.float16
+        self.kernels = f"compiled ({native.kernels().reason})"
+        self._library = library
+        self._kept: list[Tensor] = []  # what the structures point at
+        stored = weights["model.embed_tokens.weight"]
+        self._embedding = stored.to(self.kv_dtype) if dtype == "int8" else stored.to(_WIDE[dtype])
+        rotary = Rotary(config.rope, config.head_dim, positions or config.max_context, device=self.device)
+        layers = [self._layer(weights, number, window) for number, window in enumerate(config.windows)]
+        self._layers = (native.Layer * len(layers))(*layers)
+        self._model = native.Model(
+            hidden=config.hidden,
+            inner=config.intermediate,
+            heads=config.heads,
+            kv_heads=config.kv_heads,
+            head_dim=config.head_dim,
+            num_layers=config.num_layers,
+            kv_kind=native.FP32 if dtype == "float32" else native.FP16,
+            threads=threads or torch.get_num_threads(),
+            eps=config.norm_eps,
+            layers=self._layers,
+            norm=self._vector(weights["model.norm.weight"]),
+            head=self._matrix(stored if config.tied else weights["lm_head.weight"], None),
+            cos=self._vector(rotary.cos),
+            sin=self._vector(rotary.sin),
+        )
+
+    def cache(self, num_blocks: int, block_size: int) -> KVCache:
+        """KV memory of `num_blocks` blocks, laid out as the kernels want it."""
+        slots = -(-num_blocks * block_size // _LANES) * _LANES
+        return KVCache(
+            self.config,
+            slots,
+            dtype=self.kv_dtype,
+            device=self.device,
+            head_dim=-(-self.config.head_dim // 16) * 16,
+            whole_groups=block_size % _LANES == 0,
+        )
+
+    def forward(self, step: StepInput, cache: KVCache) -> Tensor:
+        """Compute one step; `step.rows` must rise."""
+        states = functional.embedding(step.tokens, self._embedding).float()
+        logits = torch.empty(step.rows.numel(), self.config.vocab)
+        spans = _spans(step)
+        given = native.Step(
+            tokens=step.tokens.numel(),
+            spans=len(spans),
+            rows=step.rows.numel(),
+            num_slots=cache.keys.shape[2],
+            whole_groups=cache.whole_groups,
+            positions=step.positions.data_ptr(),
+            slots=step.slots.data_ptr(),
+            wanted=step.rows.data_ptr(),
+            span=spans.ctypes.data,
+            keys=cache.keys.data_ptr(),
+            values=cache.values.data_ptr(),
+            states=states.data_ptr(),
+            logits=logits.data_ptr(),
+        )
+        self._library.hasten_step(ctypes.byref(self._model), ctypes.byref(given))
+        return logits
+
+    def _layer(self, weights: Mapping[str, Tensor], number: int, window: int | None) -> native.Layer:
+        prefix = f"model.layers.{number}."
+        norms = {
+            "input_norm": "input_layernorm",
+            "inner_norm": "post_attention_layernorm",
+            "q_norm": "self_attn.q_norm",
+            "k_norm": "self_attn.k_norm",
+        }
+        vectors = {name: weights.get(f"{prefix}{source}.weight") for name, source in norms.items()}
+        matrices = {name: joined(weights, prefix, *sources) for name, sources in LINEARS.items()}
+        return native.Layer(
+            window=window or 0,
+            **{name: self._vector(vector) for name, vector in vectors.items() if vector is not None},
+            **{name: self._matrix(*matrix) for name, matrix in matrices.items()},
+        )
+
+    def _vector(self, vector: Tensor) -> int:
+        kept = vector.float().contiguous()
+        self._kept.append(kept)
+        return kept.data_ptr()
+
+    def _matrix(self, weight: Tensor, bias: Tensor | None) -> native.Matrix:
+        data, scale = packed(weight, self.dtype_name, int(self._library.hasten_group()))
+        self._kept.append(data)
+        return native.Matrix(
+            kind=KINDS[self.dtype_name],
+            out=weight.shape[0],
+            columns=weight.shape[1],
+            data=data.data_ptr(),
+            scale=None if scale is None else self._vector(scale),
+            bias=None if bias is None else self._vector(bias),
+        )
+
+
+def packed(weight: Tensor, dtype: str, group: int) -> tuple[Tensor, Tensor | None]:
+    """`weight` [out, in] as the kernels read it, and for int8 the scale of each output (symmetric, 127 levels)."""
+    scale = None
+    if dtype == "int8":
+        wide = weight.float()
+        scale = wide.abs().amax(dim=1).clamp_min(1e-30) / 127
+        weight = (wide / scale[:, None]).round_()
+    out, columns = weight.shape
+    if dtype != "int8":
+        group = 1
+    size = -(-columns // group) * group
+    weight = functional.pad(weight.to(_WIDE[dtype]), (0, size - columns, 0, -out % native.PANEL))
+    if group > 1:
+        weight = (weight.to(torch.int16) + 128).to(torch.uint8)  # the kernel takes unsigned weights
+    panels = weight.view(-1, native.PANEL, size // group, group)
+    return panels.transpose(1, 2).contiguous(), scale
+
+
+def _spans(step: StepInput) -> np.ndarray[tuple[int, ...], np.dtype[np.void]]:
+    """The sequences of a step: who decodes, then the chunks."""
+    decodes = step.num_decodes
+    spans = np.zeros(decodes + len(step.chunks), dtype=_SPAN)
+    if decodes and step.decode_slots is not None:
+        table = step.decode_slots
+        rows = np.arange(decodes)
+        spans["start"][:decodes] = rows
+        spans["count"][:decodes] = 1
+        spans["context"][:decodes] = step.positions[:decodes].numpy()
+        spans["slots"][:decodes] = table.data_ptr() + rows * (table.stride(0) * table.itemsize)
+    for number, chunk in enumerate(step.chunks, decodes):
+        spans[number] = (chunk.start, chunk.stop - chunk.start, chunk.context, chunk.slots.data_ptr())
+    return spans

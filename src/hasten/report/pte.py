@@ -7,14 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from hasten.core.batch import Chunk
 from hasten.core.request import Request
 from hasten.errors import InputError
-from hasten.latency.compiled import StepCost
 
 CHUNK = 2048  # prompt tokens in a step, of a run's prompts and of the unit
 _ANYONE = Request(-1, 0.0, 1, 1)
+
+
+class Cost(Protocol):
+    """What is asked of a step-time model, in seconds: `Deployment.cost` is one."""
+
+    def decode_line(self, n: int, context_sum: int) -> tuple[float, float, float]:
+        """(a, b, limit): a step of n sequences lasts a + b times the sum of their contexts."""
+        ...
+
+    def mixed(self, prefills: list[Chunk], n: int, context_sum: int) -> float:
+        """A step with prompts."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +45,7 @@ class Call:
             )
 
 
-def engine_seconds(calls: Iterable[Call], cost: StepCost, *, batch: int = 1) -> float:
+def engine_seconds(calls: Iterable[Call], cost: Cost, *, batch: int = 1) -> float:
     """Predicted engine time (s) of the calls: prompts in chunks, answers as one of `batch` equal sequences."""
     if batch < 1:
         raise InputError(f"batch is {batch}: it must be at least 1")
@@ -52,11 +64,11 @@ def engine_seconds(calls: Iterable[Call], cost: StepCost, *, batch: int = 1) -> 
     return total
 
 
-def token_seconds(cost: StepCost) -> float:
+def token_seconds(cost: Cost) -> float:
     """The unit: seconds per token of one full chunk of a prompt."""
     return cost.mixed([Chunk(_ANYONE, CHUNK, 0, True)], 0, 0) / CHUNK
 
 
-def prefill_token_equivalents(calls: Iterable[Call], cost: StepCost, *, batch: int = 1) -> float:
+def prefill_token_equivalents(calls: Iterable[Call], cost: Cost, *, batch: int = 1) -> float:
     """Engine time of the calls over the time of one prefill token: a number of tokens."""
     return engine_seconds(calls, cost, batch=batch) / token_seconds(cost)

@@ -12,4 +12,6 @@ class Always(AdmitPolicy):
     Paper: none; what the engines do.
     Differs: nothing.
     Needs: nothing.
+    Use when: turning requests away is not an option, or the load is known to be low.
+    Avoid when: load can exceed capacity and late answers are worthless: then slo_gate.
     """

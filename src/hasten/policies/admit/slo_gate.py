@@ -17,6 +17,8 @@ class SloGate(AdmitPolicy):
     Differs: one test at the door instead of a plan of every action; the estimate counts queued prompt tokens in full
         steps and one decode step, not the rest of a prefill step under way, nor the wait for KV blocks or slots.
     Needs: TTFT limits (an SLO) on requests and a latency model; who has no limit enters.
+    Use when: a late first token is worth nothing, and clients can go elsewhere.
+    Avoid when: requests have no TTFT limit, or a late answer is better than none.
     """
 
     factor: float = 1.0  # x the TTFT limit: larger accepts more

@@ -13,6 +13,8 @@ class Fifo(CachePolicy):
     Paper: none; the textbook baseline of LRU.
     Differs: blocks without content are queued by their release, as in LRU, so that only reuse makes the difference.
     Needs: nothing.
+    Use when: a baseline for rules that look at reuse is needed.
+    Avoid when: content is reused: lru keeps what is in use.
     """
 
     def score(self, segment: Segment, now: float) -> float:

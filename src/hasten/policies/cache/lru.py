@@ -13,4 +13,6 @@ class Lru(CachePolicy):
         arXiv:2309.06180; the free-block queue of vLLM 0.19.
     Differs: nothing; this is the pool's default.
     Needs: nothing.
+    Use when: nothing is known about reuse; it is what the engines do.
+    Avoid when: much is used once and floods the cache: one_bit.
     """

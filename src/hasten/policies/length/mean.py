@@ -15,6 +15,8 @@ class Mean(LengthPredictor):
     Paper: none.
     Differs: nothing.
     Needs: nothing.
+    Use when: any estimate is better than none, for a policy that needs one.
+    Avoid when: lengths differ widely: all requests are predicted alike.
     """
 
     prior: float = 256.0  # tokens, until the first answer has ended

@@ -16,6 +16,8 @@ class NoisyOracle(LengthPredictor):
     Paper: none; the usual way to ask how good a predictor must be.
     Differs: nothing.
     Needs: the true output length, which only a simulation knows.
+    Use when: it is asked how good a predictor has to be.
+    Avoid when: a figure is to be reached in production: no real predictor knows the truth.
     """
 
     sigma: float = 0.5  # standard deviation of the error's logarithm

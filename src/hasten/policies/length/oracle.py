@@ -14,6 +14,8 @@ class Oracle(LengthPredictor):
     Paper: none.
     Differs: nothing.
     Needs: the true output length, which only a simulation knows.
+    Use when: the bound is asked that no predictor can pass.
+    Avoid when: a figure is to be reached in production: no real predictor knows the truth.
     """
 
     def predict(self, request: Request, view: LengthView) -> float:

@@ -18,6 +18,8 @@ class Quantile(LengthPredictor):
     Paper: none.
     Differs: nothing.
     Needs: nothing.
+    Use when: predictions should rather be too long than too short, such as for reservations.
+    Avoid when: requests are to be told apart: all are predicted alike.
     """
 
     q: float = 0.9  # share of answers that end within the prediction

@@ -15,6 +15,8 @@ class LeastOutstanding(RoutePolicy):
     Paper: "Optimality of the Shortest Line Discipline", J. Applied Probability 14(1), 1977.
     Differs: the router's counts are exact and current, where real ones lag by a refresh interval.
     Needs: nothing.
+    Use when: requests differ little in size, or nothing but counts is known.
+    Avoid when: prompts share long prefixes (prefix_affinity) or sizes differ widely.
     """
 
     reads_progress: ClassVar[bool] = False

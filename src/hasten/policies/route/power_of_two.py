@@ -15,6 +15,8 @@ class PowerOfTwo(RoutePolicy):
     Paper: "The Power of Two Choices in Randomized Load Balancing", IEEE TPDS 12(10), 2001.
     Differs: drawn without replacement; ties go to the first drawn.
     Needs: nothing.
+    Use when: there are many replicas or several routers, whose knowledge may be old.
+    Avoid when: there are few replicas and one router: least_outstanding is as simple and better.
     """
 
     reads_progress: ClassVar[bool] = False

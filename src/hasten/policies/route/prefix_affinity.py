@@ -18,6 +18,8 @@ class PrefixAffinity(RoutePolicy):
     Differs: reads the replicas' true caches instead of a copy of their radix trees; load is a count of requests, and
         the balance test applies to each replica, not to the fleet.
     Needs: prefix block ids in the workload; without them it is least_outstanding.
+    Use when: prompts share long prefixes, as conversations and system prompts do, and replicas are several.
+    Avoid when: prefixes are not shared: it then only balances the load.
     """
 
     overload: float = 1.5  # x the outstanding requests of the least loaded replica

@@ -15,6 +15,8 @@ class RoundRobin(RoutePolicy):
     Paper: none; the default of most load balancers.
     Differs: nothing.
     Needs: nothing.
+    Use when: requests are alike, or a baseline is needed.
+    Avoid when: requests differ in size: some replicas queue while others idle.
     """
 
     reads_progress: ClassVar[bool] = False

@@ -16,6 +16,8 @@ class Edf(SchedulingPolicy):
     Paper: "Scheduling Algorithms for Multiprogramming in a Hard-Real-Time Environment", J. ACM 20(1), 1973.
     Differs: deadlines order the admission only; who runs is not interrupted, and a missed deadline is still served.
     Needs: TTFT limits (an SLO) on requests; without them it is first come, first served.
+    Use when: requests have different TTFT limits, and load is below capacity.
+    Avoid when: load exceeds capacity: it spends time on those that are late already; or no limits are set.
     """
 
     rank_changes: ClassVar[bool] = False

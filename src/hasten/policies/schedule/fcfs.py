@@ -15,6 +15,9 @@ class Fcfs(SchedulingPolicy):
         arXiv:2309.06180, with the chunked prefill of Sarathi-Serve, OSDI 2024, arXiv:2403.02310; as vLLM 0.19 does it.
     Differs: nothing; the scheduler's defaults are these rules. The newest request is preempted, its KV recomputed.
     Needs: nothing.
+    Use when: nothing is known about requests; it is the default of the engines and starves nobody.
+    Avoid when: a few long prompts hold up many short ones: laps, sjf; or gaps between tokens must be short:
+        sarathi.
     """
 
     rank_changes: ClassVar[bool] = False

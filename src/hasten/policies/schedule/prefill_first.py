@@ -16,6 +16,8 @@ class PrefillFirst(SchedulingPolicy):
         Programs", NeurIPS 2024, arXiv:2312.07104 (its default).
     Differs: admission and preemption follow the deployment's engine profile.
     Needs: nothing.
+    Use when: the time to the first token counts and stalls between tokens do not.
+    Avoid when: tokens must come evenly: decodes stand still while prompts run.
     """
 
     mixes_steps: ClassVar[bool] = False

@@ -15,6 +15,8 @@ class Priority(SchedulingPolicy):
     Paper: none; the `priority` scheduling policy of vLLM 0.19.
     Differs: nothing. A waiting request never interrupts a running one of lesser priority, as there.
     Needs: priorities in the workload; without them it is first come, first served.
+    Use when: requests carry priorities, such as paying users before batch jobs.
+    Avoid when: all have the same priority (then fcfs), or the low ones must not starve.
     """
 
     rank_changes: ClassVar[bool] = False

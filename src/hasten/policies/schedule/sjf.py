@@ -16,6 +16,8 @@ class Sjf(SchedulingPolicy):
     Paper: "Efficient LLM Scheduling by Learning to Rank", NeurIPS 2024, arXiv:2408.15792.
     Differs: any length predictor instead of their ranking model; no boost against starvation.
     Needs: a length predictor.
+    Use when: a queue forms, answers differ in length and their length can be predicted.
+    Avoid when: predictions are poor, or long answers must not wait behind all short ones.
     """
 
     rank_changes: ClassVar[bool] = False

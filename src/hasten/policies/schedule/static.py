@@ -22,6 +22,8 @@ class Static(SchedulingPolicy):
     Differs: prompts take several steps where the token budget forces it; who doesn't fit into KV memory or the
         sequence limit before the first decode waits for the next batch; a preempted member comes back when it fits.
     Needs: nothing.
+    Use when: an engine with request-level batches is to be modelled, or as a baseline.
+    Avoid when: anything else is possible: a batch waits for its longest member.
     """
 
     mixes_steps: ClassVar[bool] = False

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import closed_loop_tables
 import numpy as np
 from pages import agree, filled, table
 
 from hasten.accuracy.layers import left_out
+from hasten.accuracy.parts import parts_of
 from hasten.accuracy.recorded import Floats, Latencies, RecordedRun, load_run, run_names
 from hasten.accuracy.replay import Replay, replay
 from hasten.latency.tables import profile_paths
@@ -68,6 +70,16 @@ def kinds(run: RecordedRun, since: float) -> Iterator[tuple[str, Replay]]:
     yield "measured layers (default)", replay(run, since=since)
 
 
+def parts() -> str:
+    """Errors by part of the held-out part of every run."""
+    rows = [
+        [name, part.name, str(part.count), f"{part.median:+.1%}", f"{part.size:.1%}"]
+        for name in run_names()
+        for part in parts_of(replay(load_run(name), since=FITTED_UNTIL), FITTED_UNTIL)
+    ]
+    return table(["run", "part", "of", "median error", "without sign"], rows)
+
+
 def left_out_errors(paths: list[Path], errors_of: Callable[[Path], dict[str, Floats]], head: str) -> str:
     """Errors at shapes that were left out, by file and kind of layer."""
     rows = []
@@ -86,14 +98,26 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="exit 1 when the page is not up to date")
     args = parser.parse_args()
     old = page = PAGE.read_text(encoding="utf-8")
+    points = closed_loop_tables.read()
+    files = {
+        closed_loop_tables.ERRORS: closed_loop_tables.errors_toml(points),
+        **closed_loop_tables.plots(points),
+    }
+    for name, text in closed_loop_tables.tables(points).items():
+        page = filled(page, name, text)
+    page = filled(page, "part table", parts())
+    page = filled(page, "recorded coverage table", closed_loop_tables.recorded_table())
     page = filled(page, "late table", replays(FITTED_UNTIL))
     page = filled(page, "whole table", replays(0.0))
     page = filled(page, "layer table", left_out_errors(profile_paths(), left_out, "profile"))
     if args.check:
-        is_same = agree(page, old)
+        is_same = agree(page, old) and all(
+            agree(text, path.read_text("utf-8")) for path, text in files.items()
+        )
         print("up to date" if is_same else f"{PAGE.name} is out of date: run scripts/accuracy_table.py")
         return int(not is_same)
-    PAGE.write_text(page, encoding="utf-8")
+    for path, text in {PAGE: page, **files}.items():
+        path.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -11,6 +11,12 @@ from hasten.errors import InputError
 from hasten.latency import StepTime
 from hasten.latency.memory import GIB, KVCapacity
 
+CONFIDENCE = 0.9
+"""Probability with which a step's time lies in the interval shown."""
+
+TESTED_BATCH, TESTED_CONTEXT = 256, 10_000
+"""Most sequences of a step, and tokens of a sequence, in the points that the errors were estimated from."""
+
 PARTS = ("weights", "kv", "compute", "communication", "launches", "host")
 """The parts of a StepTime, in the order in which they are shown."""
 
@@ -95,9 +101,10 @@ class Prediction:
         return tuple(found)
 
     def _doubts(self) -> Iterator[str]:
-        """Where the calibration is stretched."""
+        """Where the step times are stretched beyond what was measured."""
         calibration = self.deployment.calibration
         if calibration is None:
+            yield from self._extrapolations()
             return
         if not calibration.is_of(self.deployment.model.name, self.deployment.parallelism.label):
             subject = calibration.subject
@@ -112,6 +119,30 @@ class Prediction:
         if seen.doublings_outside(min(self.prefill.prompt, budget), 0, 0) > 0.0:
             yield f"extrapolated: the calibration saw at most {seen.prefill_high:,} prefill tokens in a step"
 
+    def _extrapolations(self) -> Iterator[str]:
+        """The same without a calibration: what published deployments say nothing about."""
+        latency = self.deployment.latency
+        if latency.is_extrapolated:
+            yield (
+                f"extrapolated: no published deployment on a device like {latency.device.name} stands behind "
+                "its error, which is widened by half"
+            )
+        if self.decode.batch > TESTED_BATCH or self.decode.context > TESTED_CONTEXT:
+            yield (
+                f"extrapolated: the error comes from at most {TESTED_BATCH} sequences and contexts up to "
+                f"{TESTED_CONTEXT:,} tokens"
+            )
+
+    def decode_interval(self, confidence: float = CONFIDENCE) -> tuple[float, float]:
+        """Seconds between which the decode step lasts with probability ``confidence``."""
+        factors = self.deployment.latency.step_error.decode.interval(confidence, single=True)
+        return self.tpot * factors[0], self.tpot * factors[1]
+
+    def prefill_interval(self, confidence: float = CONFIDENCE) -> tuple[float, float]:
+        """Seconds between which the lone prompt's steps last with probability ``confidence``."""
+        factors = self.deployment.latency.step_error.prefill.interval(confidence, single=True)
+        return self.prefill.time.seconds * factors[0], self.prefill.time.seconds * factors[1]
+
     def to_dict(self) -> dict[str, Any]:
         """Every figure under a key with its unit."""
         deployment = self.deployment
@@ -125,6 +156,7 @@ class Prediction:
                 "tpot_ms": self.tpot * 1e3,
                 **_parts_ms(self.decode.time),
                 **_provenance(self.decode.time),
+                **_interval_ms(self.decode_interval()),
                 "output_tokens_per_s_per_user": 1.0 / self.tpot,
                 "output_tokens_per_s": self.output_tokens_per_second,
             },
@@ -134,6 +166,7 @@ class Prediction:
                 "ttft_ms": self.ttft * 1e3,
                 **_parts_ms(self.prefill.time),
                 **_provenance(self.prefill.time),
+                **_interval_ms(self.prefill_interval()),
                 "prompt_tokens_per_s": self.prompt_tokens_per_second,
             },
             "memory": {
@@ -199,6 +232,15 @@ def _total(steps: list[StepTime]) -> StepTime:
 
 def _parts_ms(step: StepTime) -> dict[str, float]:
     return {f"{part}_ms": getattr(step, part) * 1e3 for part in PARTS}
+
+
+def _interval_ms(span: tuple[float, float]) -> dict[str, Any]:
+    """Both ends of the interval of a step's own time, without front end."""
+    return {
+        "interval_confidence": CONFIDENCE,
+        "interval_low_ms": span[0] * 1e3,
+        "interval_high_ms": span[1] * 1e3,
+    }
 
 
 def _provenance(step: StepTime) -> dict[str, Any]:

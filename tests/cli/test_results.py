@@ -53,6 +53,28 @@ def test_predict_says_where_time_and_memory_go_and_how_sure_it_is(capsys: pytest
     assert "Note: the KV cache holds" in text
 
 
+def test_predict_frames_its_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    found = result(capsys, "predict", *SERVER)
+    decode, prefill = found["decode"], found["prefill"]
+    assert decode["interval_low_ms"] < decode["tpot_ms"] < decode["interval_high_ms"]
+    assert prefill["interval_low_ms"] < prefill["ttft_ms"] < prefill["interval_high_ms"]
+    text = shown(capsys, "predict", "llama-3.1-8b", "--device", "l40s", "--batch", "300")
+    assert "90% interval" in text
+    assert "extrapolated: no published deployment on a device like l40s" in text
+    assert "at most 256 sequences" in text
+
+
+def test_simulate_shows_both_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["simulate", *SERVER, "--limit", "50", "--ttft", "1s", "--interval", "90"]
+    found = result(capsys, *argv)
+    span = found["intervals"]["p99_ttft"]
+    assert span["low_ms"] < span["value_ms"] < span["high_ms"]
+    text = shown(capsys, *argv)
+    assert "90% intervals" in text
+    assert "goodput" in text
+    assert f"{span['high_ms']:,.2f}" in text
+
+
 def test_settings_and_prices_reach_the_deployment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     prices = tmp_path / "p.toml"
     prices.write_text('[h100-sxm]\ndollars_per_hour = 2.5\ndate = "2026-11"\n')

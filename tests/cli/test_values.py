@@ -120,3 +120,16 @@ def test_values(parse: Callable[[str], object], text: str, value: object) -> Non
 def test_refused(parse: Callable[[str], object], text: str) -> None:
     with pytest.raises(ArgumentTypeError):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "share"), [("90", 0.9), ("90%", 0.9), ("0.9", 0.9), ("99.5", 0.995), ("0.5%", 0.005)]
+)
+def test_confidences_are_percentages_or_shares(text: str, share: float) -> None:
+    assert values.confidence(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["0", "100", "-5", "nan", "high", "100%"])
+def test_confidences_that_cannot_be_are_refused(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match="no confidence"):
+        values.confidence(text)

@@ -39,6 +39,7 @@ SMALL = "--limit 150 --rate 6 --devices l40s,h100-sxm --tp 1 --jobs 1"
         ({"engine": "vllm-99"}, "vllm-99"),
         ({"max_devices": 0}, "max_devices is 0"),
         ({"pessimism": -0.1}, "pessimism is -0.1"),
+        ({"confidence": 90}, "confidence is 90"),
         ({"policies": {"schedul": "fcfs"}}, "policy role 'schedul'"),
         ({"policies": {"schedule": "fcfss"}}, "fcfss"),
         ({"work": parse_workload("closed:users=4,prompt=10,output=10,n=20")}, "closed loop"),

@@ -57,6 +57,25 @@ def test_more_traffic_and_slower_steps_never_cost_less():
     assert planned(work=work(40.0), pessimism=0.5).best.cost >= planned(work=work(40.0)).best.cost
 
 
+def test_confidence_costs_and_says_what() -> None:
+    likely = planned(work=work(40.0))
+    sure = planned(work=work(40.0), confidence=0.95)
+    assert sure.likely.label == likely.best.label
+    assert sure.best.cost >= likely.best.cost
+    assert sure.confidence_cost == pytest.approx(sure.best.cost - likely.best.cost)
+    assert "confidence of 95%" in render(sure).replace("\n  ", " ")
+    shown = sure.to_dict()
+    assert shown["confidence"] == 0.95
+    assert shown["confidence_cost_usd_per_hour"] == pytest.approx(sure.confidence_cost)
+    assert shown["likely_best"]["label"] == likely.best.label
+    assert likely.likely is None
+    assert likely.to_dict()["confidence_cost_usd_per_hour"] is None
+
+
+def test_half_confidence_is_the_plan_as_it_is() -> None:
+    assert planned(work=work(20.0), confidence=0.5).to_dict() == planned(work=work(20.0)).to_dict()
+
+
 def test_a_goodput_share_and_a_percentile_are_different_constraints():
     share, each = planned(TIGHT, attainment=0.99), planned(TIGHT)
     assert share.to_dict()["constraint"] == "goodput share"

@@ -153,7 +153,10 @@ def _points_table(rows: list[dict[str, Any]]) -> str:
 
 
 def _judge(recorded: RecordedRun, since: float) -> dict[str, Any]:
-    """Figures of one run: measured and predicted (s), errors by part, and the rival's."""
+    """Figures of one run: measured and predicted (s), errors by cause and by part, and the rival's."""
+    from dataclasses import asdict
+
+    from hasten.accuracy.parts import parts_of
     from hasten.accuracy.replay import FIGURES, figure, replay, split
     from hasten.errors import InputError
 
@@ -183,7 +186,8 @@ def _judge(recorded: RecordedRun, since: float) -> dict[str, Any]:
             "error_scheduling": part.scheduling,
             "error_rival": rival[name],
         }
-    return _facts(recorded, ours, factor) | {"figures": figures}
+    parts_found = [asdict(each) for each in parts_of(ours, since)]
+    return _facts(recorded, ours, factor) | {"figures": figures, "parts": parts_found}
 
 
 def _facts(recorded: RecordedRun, ours: Replay, factor: float) -> dict[str, Any]:
@@ -224,6 +228,12 @@ def _table(result: dict[str, Any]) -> str:
     ours, theirs = result["per_request_median_error"], result["per_request_median_error_rival"]
     each = ", ".join(f"{kind} {ours[kind]:.1%} ({rival}: {theirs[kind]:.1%})" for kind in ours)
     lines.append(f"error of one request, median: {each}")
+    named = (
+        f"{part['name']} {part['median']:+.1%} ({part['size']:.1%} without sign, {part['count']})"
+        for part in result["parts"]
+        if part["count"]
+    )
+    lines.append(f"by part, medians: {'; '.join(named)}")
     known = result["kv_cache_tokens_measured"]
     lines.append(
         f"KV cache: {result['kv_cache_tokens_predicted']:,} tokens computed, "

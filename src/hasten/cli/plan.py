@@ -49,6 +49,13 @@ def configure(parser: ArgumentParser) -> None:
         help="instead of planning for a rate: the highest rate each shape holds, on --max-devices or one replica",
     )
     group.add_argument(
+        "--confidence",
+        type=values.confidence,
+        default=0.5,
+        metavar="PERCENT",
+        help="plan with steps as slow as they may be at this confidence, and say what that costs (default 50)",
+    )
+    group.add_argument(
         "--pessimism",
         type=values.share,
         default=0.0,
@@ -113,6 +120,7 @@ def _plan(args: Namespace, work: Workload, limits: Any) -> Plan:
             kv_dtypes=args.kv_dtypes or (kv_dtype,),
             settings=settings,
             pessimism=args.pessimism,
+            confidence=args.confidence,
             seed=args.seed,
             jobs=args.jobs,
             progress=bar,

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from hasten.cli.options import deployment, values
 from hasten.cli.output import table, text
 from hasten.latency import StepTime
-from hasten.prediction import PARTS, Prediction, predict
+from hasten.prediction import CONFIDENCE, PARTS, Prediction, predict
 
 HELP = "time of a decode step and a prefill, where it goes, and KV capacity"
 EXAMPLE = "hasten predict llama-3.1-8b --device h100-sxm --batch 32 --context 2048 --prompt 4096"
@@ -80,9 +80,11 @@ def render(found: Prediction) -> str:
             decode.time,
             f"= {1 / found.tpot:,.1f} tok/s per user, {found.output_tokens_per_second:,.0f} tok/s in all",
         ),
+        _interval(found.decode_interval()),
         "",
         f"Prefill: one prompt of {prefill.prompt:,} tokens alone{steps}",
         *_breakdown(prefill.time, f"= {found.prompt_tokens_per_second:,.0f} prompt tok/s in all"),
+        _interval(found.prefill_interval()),
     ]
     if found.ttft > prefill.time.seconds:
         lines.append(f"  {'TTFT with the front end':<26}{found.ttft * 1e3:>10.3f} ms")
@@ -95,6 +97,12 @@ def render(found: Prediction) -> str:
         *_provenance(found),
     ]
     return "\n".join(lines)
+
+
+def _interval(span: tuple[float, float]) -> str:
+    """Where the total lies with the stated probability."""
+    low, high = (table.number(seconds * 1e3, 3) for seconds in span)
+    return f"  {f'{CONFIDENCE:.0%} interval':<26}{low:>10} to {high} ms"
 
 
 def _provenance(found: Prediction) -> list[str]:

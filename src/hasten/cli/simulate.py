@@ -17,6 +17,7 @@ from hasten.errors import InputError
 if TYPE_CHECKING:
     from hasten.plan.constraints import Check
     from hasten.report.report import Report
+    from hasten.uncertainty import Intervals
     from hasten.workload import Workload
 
 HELP = "play a trace on a deployment: latencies, goodput, use, cost"
@@ -52,6 +53,12 @@ def configure(parser: ArgumentParser) -> None:
         metavar="TIME",
         help="network and client time per request: adds the TTFT that the client sees",
     )
+    group.add_argument(
+        "--interval",
+        type=values.confidence,
+        metavar="PERCENT",
+        help="play it twice more, with steps as fast and as slow as their error allows: 90 for 90 %% intervals",
+    )
     group.add_argument("--out", type=Path, metavar="FILE", help="write one row per request: .csv or .parquet")
 
 
@@ -66,15 +73,20 @@ def run(args: Namespace) -> int:
     work = workload.workload_of(args)
     report = play(made, work, chosen, slo=slo.slo_of(args), seed=args.seed, **routes, **run_options(args))
     report = told(report, args.percentiles, args.client_overhead)
+    intervals = None
+    if args.interval is not None:
+        intervals = around(made, work, chosen, report, args.interval, slo=slo.slo_of(args), seed=args.seed)
     checks = () if constraints is None else constraints.check(report.records)
     if args.out is not None:
         from hasten.report.files import save_requests
 
         save_requests(report.records.select(report.records.id.argsort()), args.out)
     if args.json:
-        text.show_json(_result(args, made, work, report, checks))
+        text.show_json(_result(args, made, work, report, checks) | _intervals(intervals))
     else:
         text.show(_render(args, made, work, report, checks))
+        if intervals is not None:
+            text.show(_interval_table(intervals))
     return int(not all(check.holds for check in checks))
 
 
@@ -113,6 +125,48 @@ def play(made: Any, work: Workload, chosen: dict[str, str], **options: Any) -> R
 
     with Bar(f"simulating {made.label}") as bar:
         return simulate(made, work, progress=bar, **chosen, **options)  # type: ignore[arg-type]
+
+
+def around(
+    made: Any, work: Workload, chosen: dict[str, str], report: Report, confidence: float, **options: Any
+) -> Intervals:
+    """The runs at both ends of the error of the step times, with a bar."""
+    from hasten.uncertainty import simulate_intervals
+
+    with Bar("simulating both ends of the error") as bar:
+        return simulate_intervals(
+            made, work, confidence=confidence, middle=report, progress=bar, **chosen, **options
+        )
+
+
+def _intervals(found: Intervals | None) -> dict[str, Any]:
+    return {} if found is None else {"intervals": found.to_dict()}
+
+
+def _interval_table(found: Intervals) -> str:
+    """Every latency with what lies below and above it."""
+    error, rows = found.error, []
+    for kind in ("ttft", "tpot", "itl", "e2e"):
+        for q in (None, *found.middle.percentiles):
+            span = found.latency(kind, q)
+            name = f"{kind.upper()} {'mean' if q is None else f'p{q:g}'} (ms)"
+            rows.append((name, *(each * 1e3 for each in (span.low, span.value, span.high))))
+    spans = [("output tokens/s", found.span(lambda each: each.throughput.output_tokens))]
+    if found.middle.slo is not None:
+        spans.append(("goodput (req/s)", found.span(lambda each: each.goodput)))
+    rows += [(name, span.low, span.value, span.high) for name, span in spans]
+    lines = [f"{f'{found.confidence:.0%} intervals':<22}{'lower':>12}{'predicted':>12}{'upper':>12}"]
+    lines += [f"{name:<22}{low:>12,.2f}{value:>12,.2f}{high:>12,.2f}" for name, low, value, high in rows]
+    factors = [f"{each.factor(0.5 + found.confidence / 2):.2f}" for each in (error.decode, error.prefill)]
+    lines.append(
+        f"from the error that all steps share: decodes up to x {factors[0]}, prefills up to x {factors[1]} "
+        f"({error.origin}, {error.samples} points)"
+    )
+    if found.is_extrapolated:
+        lines.append(
+            "extrapolated: no published deployment on such a device, so the error is widened by half"
+        )
+    return "\n".join(lines)
 
 
 def told(report: Report, percentiles: tuple[float, ...], client_seconds: float | None) -> Report:

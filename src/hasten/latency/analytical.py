@@ -22,6 +22,8 @@ from hasten.hardware import Device, Link
 from hasten.latency.attention import ATTENTION_FIXED
 from hasten.latency.calibration import NEUTRAL, Calibration, Coefficients, relative_error
 from hasten.latency.collectives import link_for, message_seconds, span_of
+from hasten.latency.error import StepTimeError
+from hasten.latency.expected import TESTED_CAPABILITIES, UNTESTED, expected_error
 from hasten.latency.forward import ForwardPass, forward_pass
 from hasten.latency.parallelism import Parallelism
 from hasten.latency.step_time import StepTime
@@ -105,6 +107,20 @@ class AnalyticalModel:
     def own_error(self) -> float:
         """Relative error to expect of a step time that nothing corrects."""
         return ERROR_EXPERTS if self.model.is_mixture else ERROR_DENSE
+
+    @property
+    def step_error(self) -> StepTimeError:
+        """Errors of decodes and prefills, shared by all steps and of each alone: what intervals are made of."""
+        if self.calibration is not None:
+            return self.calibration.step_time_error(self.model.name, self.parallelism.label)
+        found = expected_error(self.base, is_mixture=self.model.is_mixture).error
+        return found.widened(UNTESTED) if self.is_extrapolated else found
+
+    @property
+    def is_extrapolated(self) -> bool:
+        """Whether nothing measured on this kind of device stands behind the error of its step times."""
+        major = (self.device.compute_capability or "").partition(".")[0]
+        return self.calibration is None and self.base != "layers" and major not in TESTED_CAPABILITIES
 
     def error_of(self, prefill_tokens: int, decodes: int, decode_context: int) -> float:
         """Relative error to expect of one step, given its prefill tokens, decodes and the sum of their contexts."""

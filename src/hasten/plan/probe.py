@@ -12,7 +12,7 @@ import numpy as np
 from hasten.deployment import Deployment
 from hasten.errors import InputError
 from hasten.latency.compiled import StepCost
-from hasten.latency.scaled import scaled
+from hasten.latency.scaled import adjusted, scaled
 from hasten.plan.constraints import Check, Constraints
 from hasten.report import metrics
 from hasten.report.metrics import percentile_with_losses
@@ -37,6 +37,14 @@ class Setting:
     policies: Mapping[str, object] = field(default_factory=dict)
     seed: int = 0
     pessimism: float = 0.0  # steps last 1 + pessimism times what the latency model says
+    confidence: float = 0.5  # with which true steps are no longer than those simulated
+
+    def factors(self, deployment: Deployment) -> tuple[float, float]:
+        """Factors on decodes and on what prefills add to a step of a deployment, for the confidence and pessimism."""
+        decode, prefill = (1.0, 1.0)
+        if self.confidence != 0.5:
+            decode, prefill = deployment.latency.step_error.quantile(self.confidence)
+        return decode * (1.0 + self.pessimism), prefill * (1.0 + self.pessimism)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +92,9 @@ def run(
     setting: Setting, deployment: Deployment, work: Workload, *, rate: float, slowdown: float = 1.0
 ) -> Outcome:
     """Simulate `work` as it is on `deployment`; `rate` is only noted. Steps last `slowdown` times as long."""
-    slowdown *= 1.0 + setting.pessimism
-    if slowdown != 1.0:
-        deployment = slowed(deployment, slowdown)
+    decode, prefill = setting.factors(deployment)
+    if (decode, prefill, slowdown) != (1.0, 1.0, 1.0):
+        deployment = slowed(deployment, decode * slowdown, prefill * slowdown)
     report = simulate(deployment, work, slo=setting.constraints.slo, seed=setting.seed, **setting.policies)  # type: ignore[arg-type]
     return outcome_of(report, setting.constraints, rate)
 
@@ -183,11 +191,15 @@ class _Slowed(Deployment):
 
     @property
     def cost(self) -> StepCost:  # type: ignore[override]
-        return scaled(super().cost, self.__dict__["slowdown"])
+        decode, prefill = self.__dict__["slowdown"]
+        return scaled(super().cost, decode) if decode == prefill else adjusted(super().cost, decode, prefill)
 
 
-def slowed(deployment: Deployment, factor: float) -> Deployment:
-    """`deployment` with every step `factor` times as long: what if the latency model is that far off?"""
+def slowed(deployment: Deployment, factor: float, prefill: float | None = None) -> Deployment:
+    """`deployment` with every step `factor` times as long: what if the latency model is that far off?
+
+    With `prefill` that is the factor on what prefills add to a step, and `factor` the one on decodes.
+    """
     copy = object.__new__(_Slowed)
-    copy.__dict__.update(deployment.__dict__, slowdown=factor)
+    copy.__dict__.update(deployment.__dict__, slowdown=(factor, factor if prefill is None else prefill))
     return copy

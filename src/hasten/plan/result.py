@@ -160,6 +160,13 @@ class Plan:
     error: str = "unknown"
     notes: tuple[str, ...] = ()
     simulations: int = 0
+    confidence: float = 0.5  # with which true steps are no longer than those planned with
+    likely: Row | None = None  # the best at a confidence of 0.5, where the plan was made at a higher one
+
+    @property
+    def confidence_cost(self) -> float:
+        """Dollars per hour that the best costs more than the best at a confidence of 0.5; NaN when not known."""
+        return math.nan if self.best is None or self.likely is None else self.best.cost - self.likely.cost
 
     def __bool__(self) -> bool:
         return self.best is not None
@@ -195,6 +202,9 @@ class Plan:
             "rejected": [{"label": each.label, "reason": each.reason} for each in self.rejected],
             "origin": self.origin,
             "error": self.error,
+            "confidence": self.confidence,
+            "confidence_cost_usd_per_hour": _plain(self.confidence_cost),
+            "likely_best": None if self.likely is None else self.likely.to_dict(),
             "notes": list(self.notes),
             "simulations": self.simulations,
         }

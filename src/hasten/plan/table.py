@@ -124,6 +124,7 @@ def _answer(plan: Plan, best: Row) -> list[str]:
         f"One more replica buys about {best.capacity / made.replicas:.2g} req/s for "
         f"${best.cost / made.replicas:.2f}/h.",
     ]
+    lines += _confidence(plan)
     for world in plan.sensitivity:
         failed = [check.text for check in world.outcome.checks if not check.holds]
         if world.holds:
@@ -133,9 +134,22 @@ def _answer(plan: Plan, best: Row) -> list[str]:
             if world.replicas > made.replicas:
                 verdict += f"; about {world.replicas} replicas would hold"
             elif not world.replicas:
-                verdict += "; add --pessimism to plan for that"
+                verdict += "; add --confidence 90% to plan for errors"
         lines.append(f"What if {world.name}: {verdict}.")
     return lines
+
+
+def _confidence(plan: Plan) -> list[str]:
+    """What planning for slow steps costs."""
+    if plan.likely is None:
+        return []
+    cost = plan.confidence_cost
+    more = "costs nothing more" if cost <= 0.0 else f"costs +${cost:.2f}/h"
+    return [
+        f"Steps are taken to be so slow that true ones are slower with {1.0 - plan.confidence:.0%} probability. "
+        f"This confidence of {plan.confidence:.0%} {more}: at 50 % the cheapest is {plan.likely.label} for "
+        f"${plan.likely.cost:.2f}/h."
+    ]
 
 
 def _devices(row: Row) -> str:

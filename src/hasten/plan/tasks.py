@@ -25,7 +25,7 @@ class Weighed:
 def bound(setting: Setting, shape: int) -> Bounds:
     """Bounds of shape number `shape`."""
     bounds = bounds_of(setting.shapes[shape], setting.work, setting.constraints)
-    return Bounds(bounds.rate / (1.0 + setting.pessimism), bounds.checks)
+    return Bounds(bounds.rate / min(setting.factors(setting.shapes[shape])), bounds.checks)
 
 
 def weigh(setting: Setting, shape: int, ceiling: float) -> Weighed:

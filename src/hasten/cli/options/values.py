@@ -75,6 +75,17 @@ def share(text: str) -> float:
     return value
 
 
+def confidence(text: str) -> float:
+    """A confidence as a share from `90`, `90%` or `0.9`: between 0 and 1, both excluded."""
+    is_percent = text.endswith("%")
+    value = _float(text.removesuffix("%"))
+    if is_percent or value >= 1.0:
+        value /= 100.0
+    if not 0.0 < value < 1.0:
+        raise ArgumentTypeError(f"{text!r} is no confidence: give a percentage such as 90")
+    return value
+
+
 def percentiles(text: str) -> tuple[float, ...]:
     """Percentiles from a list such as `50,90,99`, in rising order."""
     return tuple(sorted({percentile(part) for part in items(text)}))

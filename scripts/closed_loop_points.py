@@ -17,7 +17,6 @@ from hasten.accuracy.closed_loop import Point, by_group, load_points, simulate_p
 from hasten.accuracy.judging import why_not
 from hasten.accuracy.spread import seen
 from hasten.accuracy.ten_points import SAMPLES, held_out
-from hasten.errors import InputError
 
 FILE = Path(__file__).resolve().parent.parent / "docs" / "accuracy-points.csv"
 
@@ -41,9 +40,6 @@ COLUMNS = (
     "ttft_after_ten_ms",
     "tpot_after_ten_ms",
 )
-NOT_COUNTED = ("load generator unknown",)
-"""Reasons for which a point's TTFT says nothing but its TPOT, in which bursts hardly show, does."""
-
 EVERY = 60
 TOLERANCE = 2e-3
 
@@ -62,11 +58,8 @@ def row_of(point: Point) -> dict[str, str]:
         "ttft_measured_ms": number(point.ttft * 1e3),
         "tpot_measured_ms": number(point.tpot * 1e3),
     }
-    if reason is None or reason in NOT_COUNTED:
-        try:
-            base = simulate_point(point)
-        except InputError as error:
-            return row | {"left_out": f"{reason or 'does not fit'}: {type(error).__name__}"}
+    if reason is None:
+        base = simulate_point(point)
         row |= {"tpot_ms": number(base.tpot * 1e3)}
         if not point.is_split:
             found = seen(point, base)

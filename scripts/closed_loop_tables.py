@@ -120,7 +120,7 @@ def others_table(rows: list[Row]) -> str:
 
 def left_out_table(rows: list[Row]) -> str:
     """Points that are not scored, by engine and reason."""
-    counts = Counter((row["engine"], row["mode"], row["left_out"].partition(":")[0]) for row in rows)
+    counts = Counter((row["engine"], row["mode"], row["left_out"]) for row in rows)
     lines = [[*key[:2], key[2] or "scored", str(number)] for key, number in sorted(counts.items())]
     return table(["engine", "mode", "why not", "points"], lines)
 
@@ -131,11 +131,8 @@ def left_out_table(rows: list[Row]) -> str:
 def seen_points(rows: list[Row], mixture: bool) -> list[Seen]:
     """What the points say about step times; TTFT counts where the engine's launch settings are known (vLLM)."""
     found = []
-    for row in rows:
-        is_known = not row["left_out"]
-        if row["mode"] != "agg" or not row["ttft_ms"] or is_mixture(row) != mixture:
-            continue
-        if not is_known and row["engine"] == "vllm":
+    for row in scored(rows):
+        if is_mixture(row) != mixture:
             continue
         measured = {
             kind: math.log1p(-error(row, kind) / (1.0 + error(row, kind))) for kind in ("ttft", "tpot")
@@ -146,7 +143,7 @@ def seen_points(rows: list[Row], mixture: bool) -> list[Seen]:
                 **measured,
                 ttft_share=float(row["ttft_prefill_share"]),
                 tpot_share=float(row["tpot_prefill_share"]),
-                counts_ttft=is_known and row["engine"] == "vllm",
+                counts_ttft=row["engine"] == "vllm",
             )
         )
     return found

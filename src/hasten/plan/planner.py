@@ -77,7 +77,6 @@ def plan(
 
     Raises InputError for limits, rates, names or settings that can't be.
     """
-    constraints = Constraints(slo, percentile, attainment)
     shape, profile = _model_of(model), engine if isinstance(engine, EngineProfile) else load_profile(engine)
     choices = Choices(tp, pp, ep, tuple(kv_dtypes), _settings(settings))
     _check_numbers(max_devices, pessimism, confidence)
@@ -86,30 +85,23 @@ def plan(
     shapes, rejected = enumerate_shapes(
         shape, devices_of(devices), profile, choices, longest=longest, max_devices=max_devices
     )
-    setting = Setting(planned, constraints, tuple(shapes), _policies(policies), seed, pessimism, confidence)
-    likely: Row | None = None
-    done = 0
-    if confidence > 0.5 and rate != CAPACITY:
-        even = replace(setting, confidence=0.5)
-        with Pool(even, default_jobs() if jobs is None else jobs) as pool:
-            pool.progress = progress
-            likely = _cheapest(Search(even, pool, max_devices))
-            done = pool.done
-    with Pool(setting, default_jobs() if jobs is None else jobs) as pool:
+    limits = Constraints(slo, percentile, attainment)
+    setting = Setting(planned, limits, tuple(shapes), _policies(policies), seed, pessimism, confidence)
+    workers = default_jobs() if jobs is None else jobs
+    likely, done = (None, 0) if rate == CAPACITY else _likely(setting, max_devices, workers, progress)
+    with Pool(setting, workers) as pool:
         pool.progress = progress
         search = Search(setting, pool, max_devices, rejected)
         search.bound_all()
         found = _by_capacity(search) if rate == CAPACITY else _by_cost(search)
+        found = replace(found, confidence=confidence, likely=likely, simulations=done + pool.done)
     return replace(
         found,
-        confidence=confidence,
-        likely=likely,
         model=shape.name,
         engine=profile.name,
         origin=" and ".join(sorted({each.latency.origin for each in shapes})) or "analytical",
         error=_error_text(shapes),
         notes=(*found.notes, *_notes(setting, choices)),
-        simulations=done + pool.done,
     )
 
 
@@ -146,14 +138,22 @@ def capacity(
 # -- two questions --------------------------------------------------------------------------------------
 
 
-def _cheapest(search: Search) -> Row | None:
-    """The cheapest deployment that holds, and nothing about the others."""
-    search.bound_all()
-    search.weigh_all()
-    best = search.cheapest()
-    if best is None:
-        return None
-    return next((row for row in search.rows() if (row.shape, row.deployment.replicas) == best), None)
+def _likely(
+    setting: Setting, max_devices: int | None, workers: int, progress: Progress | None
+) -> tuple[Row | None, int]:
+    """The cheapest deployment at a confidence of 0.5, where a higher one is asked for, and the simulations it took."""
+    if setting.confidence <= 0.5:
+        return None, 0
+    even = replace(setting, confidence=0.5)
+    with Pool(even, workers) as pool:
+        pool.progress = progress
+        search = Search(even, pool, max_devices)
+        search.bound_all()
+        search.weigh_all()
+        best = search.cheapest()
+        known = () if best is None else search.rows()
+        found = next((row for row in known if (row.shape, row.deployment.replicas) == best), None)
+        return found, pool.done
 
 
 def _by_cost(search: Search) -> Plan:

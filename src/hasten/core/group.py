@@ -7,8 +7,8 @@ class DecodeGroup:
     """`size` sequences with `context` tokens in KV together; `clock` counts the decode steps scheduled so far.
 
     A member's context is base + (clock - joined). It needs a new KV block when its context is a multiple of the
-    block size, so members are counted by (context - clock) mod block size, which never changes. `blocks_next` is
-    how many blocks the next step takes.
+    block size, so members are counted by (clock - context) mod block size, which never changes: those counted at
+    `clock` mod block size take a block in the next step, `blocks_next` in all.
     """
 
     def __init__(self, block_size: int) -> None:
@@ -24,15 +24,17 @@ class DecodeGroup:
         self.size += 1
         self.context += request.base
         phase = self._phase
-        phase[(request.base - self.clock) % self._block_size] += 1
-        self.blocks_next = phase[-self.clock % self._block_size]
+        size = self._block_size
+        phase[(self.clock - request.base) % size] += 1
+        self.blocks_next = phase[self.clock % size]
 
     def leave(self, request: Request) -> None:
         """Let `request` go; `base` then holds its tokens in KV, and `sampled` the tokens it sampled here too."""
         steps = self.clock - request.joined
         phase = self._phase
-        phase[(request.base - request.joined) % self._block_size] -= 1
-        self.blocks_next = phase[-self.clock % self._block_size]
+        size = self._block_size
+        phase[(request.joined - request.base) % size] -= 1
+        self.blocks_next = phase[self.clock % size]
         request.base += steps
         request.sampled += steps
         request.left = self.clock
@@ -43,15 +45,17 @@ class DecodeGroup:
         """Every member takes `steps` steps."""
         self.clock += steps
         self.context += self.size * steps
-        self.blocks_next = self._phase[-self.clock % self._block_size]
+        self.blocks_next = self._phase[self.clock % self._block_size]
 
     def blocks_for(self, steps: int) -> int:
         """Blocks that the next `steps` steps take: `size` per block size, plus the remainder's."""
-        cycles, rest = divmod(steps, self._block_size)
-        blocks = cycles * self.size
-        for clock in range(self.clock, self.clock + rest):
-            blocks += self._phase[-clock % self._block_size]
-        return blocks
+        size = self._block_size
+        cycles = steps // size
+        start = self.clock % size
+        stop = start + steps - cycles * size
+        if stop <= size:
+            return cycles * self.size + sum(self._phase[start:stop])
+        return cycles * self.size + sum(self._phase[start:]) + sum(self._phase[: stop - size])
 
     def steps_that_fit(self, free: int, limit: int) -> int:
         """How many of the next `limit` steps find blocks when `free` are left."""
@@ -61,7 +65,7 @@ class DecodeGroup:
         steps = cycles * self._block_size
         left = free - cycles * self.size
         while steps < limit:
-            left -= self._phase[-(self.clock + steps) % self._block_size]
+            left -= self._phase[(self.clock + steps) % self._block_size]
             if left < 0:
                 return steps
             steps += 1

@@ -23,7 +23,7 @@ from hasten.core.group import DecodeGroup
 from hasten.core.held import HeldBatch
 from hasten.core.kv import BlockPool, coarsen
 from hasten.core.limits import Limits
-from hasten.core.policy import FOREVER, CachePolicy, SchedulingPolicy
+from hasten.core.policy import CachePolicy, SchedulingPolicy
 from hasten.core.preemption import fewest_generated, newest
 from hasten.core.queue import WaitingQueue
 from hasten.core.refusal import BUDGET, MEMORY, POLICY, RESERVATION, SLOTS
@@ -178,16 +178,15 @@ class Scheduler:
 
     # ---- many steps at once -----------------------------------------------------------------------------
 
-    def steady_steps(self) -> int:
-        """How many further `schedule` calls would repeat the last batch, if nothing arrives and nobody stops."""
+    def steady_steps(self, limit: int) -> int:
+        """How many further `schedule` calls, `limit` at most, repeat the last batch if nothing arrives or stops."""
         last = self.in_flight[-1]
         if last.version != self.version or last.prefills or self.prefilling or not self.group.size:
             return 0
-        limit = FOREVER
         if self.waiting.size:
             if self._made_room or self.limits.admission == "expected_output":
                 return 0  # the refusal may not last
-            limit = self.policy.horizon(self.view) - 1
+            limit = min(limit, self.policy.horizon(self.view) - 1)
         caps = self._caps
         while caps:
             at, order, request = caps[0]

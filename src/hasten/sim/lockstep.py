@@ -140,7 +140,8 @@ class LockstepReplica(EngineLoop):
             elif batch.padding:
                 return more
             else:
-                most = min(most, rank.steady_steps() + more, tokens.next_stop() - batch.clock + 1)
+                most = min(most, tokens.next_stop() - batch.clock + 1)
+                most = rank.steady_steps(most - more) + more
         return most
 
     # ---- booking ----------------------------------------------------------------------------------------

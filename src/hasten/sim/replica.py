@@ -93,14 +93,15 @@ class Replica(EngineLoop):
             return
         most = 1
         if not self.stepping:
-            most = scheduler.steady_steps()
-            stop = self.tokens.next_stop()
+            most = self.tokens.next_stop() - last.clock + 1
             if not pipelined:
-                most += 1
-            elif most < 1 or self.tokens.may_end(head):
+                most = scheduler.steady_steps(most - 1) + 1
+            elif self.tokens.may_end(head):
                 return
-            if most > stop - last.clock:
-                most = stop - last.clock + 1
+            else:
+                most = scheduler.steady_steps(most)
+                if most < 1:
+                    return
         n = last.num_decodes
         context = last.decode_context
         self._lead_end = lead_end

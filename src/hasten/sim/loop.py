@@ -102,8 +102,8 @@ class EngineLoop:
         if not self._series or self._lead_end >= now or self.next_time < now:
             return
         least = 0 if self.depth > 1 else 1
-        steps = self._steps_until(now)
-        if self._boundary(steps) >= now:
+        steps, end = self._steps_until(now)
+        if end >= now:
             steps -= 1
         if steps >= least:
             self._steps = steps
@@ -136,15 +136,14 @@ class EngineLoop:
     def _shorten(self, at: float) -> None:
         """End the series at its first step boundary at or after `at` (s)."""
         if self._series and at < self.next_time:
-            self._steps = self._steps_until(at)
-            self.next_time = self._boundary(self._steps)
+            self._steps, self.next_time = self._steps_until(at)
 
-    def _steps_until(self, at: float) -> int:
-        """Steps of the series up to its first boundary at or after `at` (s): a quadratic equation."""
+    def _steps_until(self, at: float) -> tuple[int, float]:
+        """Steps of the series up to its first boundary at or after `at` (s), and that: a quadratic equation."""
         least = 0 if self.depth > 1 else 1
         span = at - self._lead_end
         if span <= 0.0:
-            return least
+            return least, self._boundary(least)
         half = 0.5 * self._b * self._growth
         linear = self._a + self._b * self._context - half
         if half > 0.0:
@@ -156,8 +155,14 @@ class EngineLoop:
             steps = self._steps
         elif steps < least:
             steps = least
-        while steps < self._steps and self._boundary(steps) < at:
+        end = self._boundary(steps)
+        while steps < self._steps and end < at:
             steps += 1
-        while steps > least and self._boundary(steps - 1) >= at:
+            end = self._boundary(steps)
+        while steps > least:
+            earlier = self._boundary(steps - 1)
+            if earlier < at:
+                break
             steps -= 1
-        return steps
+            end = earlier
+        return steps, end

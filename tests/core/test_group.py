@@ -32,7 +32,8 @@ def test_sums_equal_those_of_single_members(events, size, steps, free):
             group.join(one)
             members.append([one, number, 0])
         elif kind == "advance":
-            group.advance(number)
+            needs = [next_blocks([member[1] + step for member in members], size) for step in range(number)]
+            assert group.advance(number) == sum(needs)
             for member in members:
                 member[1] += number
                 member[2] += number
@@ -45,10 +46,12 @@ def test_sums_equal_those_of_single_members(events, size, steps, free):
         assert group.blocks_next == next_blocks(contexts, size)
     contexts = [member[1] for member in members]
     needs = [next_blocks([context + step for context in contexts], size) for step in range(steps)]
-    assert group.blocks_for(steps) == sum(needs)
     if members:
         fit = max(count for count in range(steps + 1) if sum(needs[:count]) <= free)
         assert group.steps_that_fit(free, steps) == fit
+    for need in needs:
+        assert group.blocks_next == need
+        group.step()
 
 
 def test_a_member_needs_its_first_new_block_when_its_last_one_is_full():
@@ -56,5 +59,5 @@ def test_a_member_needs_its_first_new_block_when_its_last_one_is_full():
     one = request(0, 30)
     one.base, one.joined = 30, 0
     group.join(one)
-    assert [group.blocks_for(steps) for steps in (1, 2, 3, 18, 19)] == [0, 0, 1, 1, 2]
     assert [group.steps_that_fit(free, 100) for free in (0, 1, 2)] == [2, 18, 34]
+    assert [group.advance(steps) for steps in (2, 1, 15, 1, 16, 160)] == [0, 1, 0, 1, 1, 10]

@@ -39,14 +39,20 @@ class Batch:
     )
 
     def __init__(
-        self, prefills: list[Chunk], num_decodes: int, decode_context: int, clock: int, version: int
+        self,
+        prefills: list[Chunk],
+        num_decodes: int,
+        decode_context: int,
+        clock: int,
+        version: int,
+        padding: int,
     ) -> None:
         self.prefills = prefills
         self.num_decodes = num_decodes
         self.decode_context = decode_context
         self.clock = clock
         self.version = version
-        self.padding = 0
+        self.padding = padding
         self.closing: list[Request] | None = None
         self.preempted: list[Request] | None = None
 

@@ -42,7 +42,7 @@ class Cluster:
         """The index of the replica that serves `request`, or REFUSED."""
         view = self.view
         view.now = now
-        if 0 < request.block_tokens < self._block_size:
+        if request.block_tokens and request.block_tokens < self._block_size:
             coarsen(request, self._block_size)
         if self.length is not None:
             request.predicted_output = self.length.predict(request, self._length_view)

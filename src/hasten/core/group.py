@@ -41,21 +41,27 @@ class DecodeGroup:
         self.size -= 1
         self.context -= request.base
 
-    def advance(self, steps: int) -> None:
-        """Every member takes `steps` steps."""
-        self.clock += steps
-        self.context += self.size * steps
+    def step(self) -> None:
+        """Every member takes a step."""
+        self.clock += 1
+        self.context += self.size
         self.blocks_next = self._phase[self.clock % self._block_size]
 
-    def blocks_for(self, steps: int) -> int:
-        """Blocks that the next `steps` steps take: `size` per block size, plus the remainder's."""
+    def advance(self, steps: int) -> int:
+        """Every member takes `steps` steps. Returns the blocks they took: `size` per block size, and the rest's."""
         size = self._block_size
+        phase = self._phase
         cycles = steps // size
         start = self.clock % size
         stop = start + steps - cycles * size
-        if stop <= size:
-            return cycles * self.size + sum(self._phase[start:stop])
-        return cycles * self.size + sum(self._phase[start:]) + sum(self._phase[: stop - size])
+        self.clock += steps
+        self.context += self.size * steps
+        if stop < size:
+            self.blocks_next = phase[stop]
+            return cycles * self.size + sum(phase[start:stop])
+        stop -= size
+        self.blocks_next = phase[stop]
+        return cycles * self.size + sum(phase[start:]) + sum(phase[:stop])
 
     def steps_that_fit(self, free: int, limit: int) -> int:
         """How many of the next `limit` steps find blocks when `free` are left."""

@@ -6,9 +6,12 @@ blocks from its head: blank blocks and cached ones wait in the same queue.
 """
 
 from heapq import heapify, heappop, heappush
+from typing import Final
 
 from hasten.core.policy import CachePolicy
 from hasten.core.request import BLANK, NO_SEGMENTS, REMAINS, SHARED, Request, Segment
+
+_NOTHING: Final = Segment(BLANK, 0, 0, 0.0)
 
 
 class BlockPool:
@@ -35,7 +38,8 @@ class BlockPool:
         self._entries = 0
         self._stale = 0
         self._queue: list[tuple[float, int, Segment]] = []
-        self._tail = Segment(BLANK, 0, 0, 0.0)  # the last segment queued
+        self._tail = _NOTHING  # the last segment queued
+        self._head = _NOTHING  # the first, if it is known to be blank
         self._release_blank(num_blocks)
 
     # ---- looking up -------------------------------------------------------------------------------------
@@ -84,11 +88,11 @@ class BlockPool:
         if not blocks:
             return
         self.free -= blocks
-        queue = self._queue
-        _, entry, segment = queue[0]
-        if segment.kind == BLANK and segment.blocks > blocks and segment.entry == entry:  # the usual case
-            segment.blocks -= blocks
+        head = self._head
+        if head.blocks > blocks:  # the usual case
+            head.blocks -= blocks
             return
+        queue = self._queue
         while blocks > 0:
             _, entry, segment = queue[0]
             if segment.entry != entry:
@@ -103,6 +107,8 @@ class BlockPool:
                     self.journal.append(segment)
             if have > blocks:
                 segment.blocks = have - blocks
+                if segment.kind == BLANK:
+                    self._head = segment
                 return
             blocks -= have
             heappop(queue)
@@ -210,6 +216,8 @@ class BlockPool:
         segment.released = self.now
         score = self._cache.score(segment, self.now) if self._scores else self.now
         self._tail = segment
+        if self._scores:
+            self._head = _NOTHING  # it may go first
         heappush(self._queue, (score, self._entries, segment))
         if self._stale > 64 and 2 * self._stale > len(self._queue):
             self._queue = [item for item in self._queue if item[2].entry == item[1]]

@@ -82,6 +82,7 @@ class Scheduler:
         self._resorts = kind.rank is not SchedulingPolicy.rank and kind.rank_changes
         self._gates = kind.admits is not SchedulingPolicy.admits
         self._chunks = kind.chunk is not SchedulingPolicy.chunk
+        self._holds = policy.holds_batch
         self._hears_arrivals = kind.on_arrival is not SchedulingPolicy.on_arrival
         self._hears_finishes = kind.on_finish is not SchedulingPolicy.on_finish
         ranked = kind.rank is not SchedulingPolicy.rank
@@ -139,12 +140,12 @@ class Scheduler:
             ended.sort(key=attrgetter("order"))  # who was admitted first frees its blocks first
         finished: list[Request] = []
         for request in ended:
-            if self.policy.holds_batch and request.status != WAITING:
+            if self._holds and request.status != WAITING:
                 self._hold(request)
             else:
                 self._finish(request)
                 finished.append(request)
-        return finished + self._let_go()
+        return finished + self._let_go() if self.held else finished
 
     def cancel(self, request: Request, now: float) -> list[Request]:
         """The client left: free what `request` holds; its tokens in flight are waste. Returns who finished with it."""
@@ -187,14 +188,16 @@ class Scheduler:
             if self._made_room or self.limits.admission == "expected_output":
                 return 0  # the refusal may not last
             limit = min(limit, self.policy.horizon(self.view) - 1)
+        group = self.group
         caps = self._caps
         while caps:
             at, order, request = caps[0]
             if request.status == DECODING and request.order == order:
-                limit = min(limit, at - self.group.clock - 1)
+                if at - group.clock <= limit:
+                    limit = at - group.clock - 1
                 break
             heappop(caps)
-        return self.group.steps_that_fit(self.pool.free, limit) if limit > 0 else 0
+        return group.steps_that_fit(self.pool.free, limit) if limit > 0 else 0
 
     def advance(self, steps: int, now: float, stopped: Sequence[Request] = ()) -> list[Request]:
         """Schedule and complete `steps` more steps like those in flight, which all move on by as many.
@@ -203,8 +206,7 @@ class Scheduler:
         `steady_steps`, and that every batch in flight is such a step.
         """
         group = self.group
-        self.pool.take(group.blocks_for(steps))
-        group.advance(steps)
+        self.pool.take(group.advance(steps))
         self.done += steps
         for batch in self.in_flight:
             batch.clock += steps
@@ -230,34 +232,32 @@ class Scheduler:
         group = self.group
         decodes = group.size if decode else 0
         need = group.blocks_next if decodes else 0
+        chunks: list[Chunk] = []
+        preempted = None
         if (self.prefilling and prefill) or need > pool.free:
             chunks, need, preempted = self._running_first(prefill, decode)
             decodes = group.size if decode else 0
-        else:
-            chunks = []
-            preempted = None
         if need:
             pool.take(need)
         held = len(self.held) if decodes else 0  # they pad decode steps only
-        if prefill and preempted is None and self.waiting.size:
+        if self.waiting.size and prefill and preempted is None:
             budget = self.limits.max_num_batched_tokens - decodes - held
             for chunk in chunks:
                 budget -= chunk.tokens
             self.refusal = self._admit(chunks, budget) if budget > 0 else BUDGET
-        if not decodes and not chunks:
-            return None
-        batch = Batch(chunks, decodes + held, 0, group.clock, self.version)
         if decodes:
-            batch.decode_context = group.context + self.held.context
-            batch.padding = held
-            group.advance(1)
-            batch.clock = group.clock
+            context = group.context + self.held.context
+            group.step()
+            batch = Batch(chunks, decodes + held, context, group.clock, self.version, held)
             if self._caps and self._caps[0][0] <= group.clock:
                 self._close(batch)
-        if chunks:
-            for chunk in chunks:
-                if chunk.is_last:
-                    self._join(chunk.request, batch)
+        elif chunks:
+            batch = Batch(chunks, 0, 0, group.clock, self.version, 0)
+        else:
+            return None
+        for chunk in chunks:
+            if chunk.is_last:
+                self._join(chunk.request, batch)
         if self._unreported:
             batch.preempted = self._unreported
             self._unreported = []

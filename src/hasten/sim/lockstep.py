@@ -132,7 +132,8 @@ class LockstepReplica(EngineLoop):
         most = lead_steps
         for tokens, leading, batch in zip(self._tokens, head, last, strict=True):
             rank = tokens.scheduler
-            if pipelined and leading is not None and tokens.may_end(leading):
+            stop = tokens.next_stop()
+            if pipelined and leading is not None and tokens.may_end(leading, stop):
                 return 0
             if batch is None:
                 if rank.waiting.size or rank.prefilling:
@@ -140,7 +141,7 @@ class LockstepReplica(EngineLoop):
             elif batch.padding:
                 return more
             else:
-                most = min(most, tokens.next_stop() - batch.clock + 1)
+                most = min(most, stop - batch.clock + 1)
                 most = rank.steady_steps(most - more) + more
         return most
 

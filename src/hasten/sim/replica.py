@@ -51,14 +51,15 @@ class Replica(EngineLoop):
                 scheduler.sent(request, now)
             elif not scheduler.add(request, now):
                 self.turned_away.append(request)
-        for _ in range(self.depth - len(in_flight)):
+        tokens = self.tokens
+        while len(in_flight) < self.depth:
             batch = scheduler.schedule(now)
-            if self.tokens.log is not None:
-                self.tokens.log.decided(batch, now)
+            if tokens.log is not None:
+                tokens.log.decided(batch, now)
             if batch is None:
                 break
             if batch.prefills or batch.preempted is not None:
-                self.tokens.note(batch)
+                tokens.note(batch)
         self._plan(now)
         return finished
 
@@ -93,10 +94,11 @@ class Replica(EngineLoop):
             return
         most = 1
         if not self.stepping:
-            most = self.tokens.next_stop() - last.clock + 1
+            stop = self.tokens.next_stop()
+            most = stop - last.clock + 1
             if not pipelined:
                 most = scheduler.steady_steps(most - 1) + 1
-            elif self.tokens.may_end(head):
+            elif self.tokens.may_end(head, stop):
                 return
             else:
                 most = scheduler.steady_steps(most)

@@ -36,12 +36,21 @@ class Rows:
         self.names_answers = work.names_answers
         self.tool = _listed(work.tool, part)
         self.slo = slo
+        self.has_more = (
+            self.blocks or self.tool is not None or self.priority is not None or self.session is not None
+        )
         self._work = work
 
     def request(self, at: int, arrival: float) -> Request:
         """The request of the row at position `at`, sent at `arrival` (s)."""
         cap = NO_CAP if self.caps is None else self.caps[at]
         made = Request(self.start + at, arrival, self.prompt[at], cap if cap > 0 else NO_CAP, slo=self.slo)
+        if self.has_more:
+            self._complete(made, at)
+        return made
+
+    def _complete(self, made: Request, at: int) -> None:
+        """What only some workloads have."""
         if self.blocks:
             made.block_ids = self._work.blocks_of(self.start + at)
             made.block_tokens = self.block_tokens
@@ -52,7 +61,6 @@ class Rows:
             made.priority = self.priority[at]
         if self.session is not None:
             made.session = self.session[at]
-        return made
 
 
 def _listed(column: Ints | None, part: slice) -> list[int] | None:

@@ -59,16 +59,18 @@ class Tokens:
         stops = self._stops
         while stops:
             clock, order, request = stops[0]
-            if (request.order == order and request.status == DECODING) or _is_live(clock, order, request):
+            if (request.status == DECODING and request.order == order) or _is_live(clock, order, request):
                 return clock
             heappop(stops)
         return FOREVER
 
-    def may_end(self, batch: Batch) -> bool:
-        """Whether a request may finish with `batch`, which is in flight."""
-        if batch.closing is not None or self._one_token:
-            return True
-        return bool(batch.num_decodes and self._stops and self._stops[0][0] <= batch.clock)
+    def may_end(self, batch: Batch, stop: int) -> bool:
+        """Whether a request may finish with `batch`, which is in flight; `stop` is what `next_stop` says."""
+        return (
+            (stop <= batch.clock and batch.num_decodes > 0)
+            or batch.closing is not None
+            or bool(self._one_token)
+        )
 
     # ---- what ended -------------------------------------------------------------------------------------
 

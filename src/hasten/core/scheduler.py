@@ -21,6 +21,7 @@ from hasten.core.batch import Batch, Chunk
 from hasten.core.books import OutputShare
 from hasten.core.group import DecodeGroup
 from hasten.core.held import HeldBatch
+from hasten.core.hooks import Hooks
 from hasten.core.kv import BlockPool, coarsen
 from hasten.core.limits import Limits
 from hasten.core.policy import CachePolicy, SchedulingPolicy
@@ -48,6 +49,7 @@ class Scheduler:
         cache: CachePolicy | None = None,
         estimates: Estimates | None = None,
     ) -> None:
+        # Fewer than 30 attributes: CPython keeps more in a plain dictionary, and every step is 5 % slower.
         self.limits = limits
         self.policy = policy
         self.pool = BlockPool(
@@ -77,16 +79,9 @@ class Scheduler:
         self.share = OutputShare(limits)
         self._rule = _RULES[limits.admission]
         self._preempts = newest if limits.preemption == "newest" else fewest_generated
-        kind = type(policy)
-        self._mixed = limits.mixed_steps and kind.mixes_steps
-        self._resorts = kind.rank is not SchedulingPolicy.rank and kind.rank_changes
-        self._gates = kind.admits is not SchedulingPolicy.admits
-        self._chunks = kind.chunk is not SchedulingPolicy.chunk
-        self._holds = policy.holds_batch
-        self._hears_arrivals = kind.on_arrival is not SchedulingPolicy.on_arrival
-        self._hears_finishes = kind.on_finish is not SchedulingPolicy.on_finish
-        ranked = kind.rank is not SchedulingPolicy.rank
-        self.waiting = WaitingQueue(self._rank if ranked else None)
+        self._hooks = Hooks(policy)
+        self._mixes = limits.mixed_steps and self._hooks.mixes_steps
+        self.waiting = WaitingQueue(self._rank if self._hooks.ranks else None)
 
     # ---- the driver's four calls ------------------------------------------------------------------------
 
@@ -102,7 +97,7 @@ class Scheduler:
         if request.block_tokens and request.block_tokens < self.limits.block_size:
             coarsen(request, self.limits.block_size)
         self.waiting.push(request)
-        if self._hears_arrivals:
+        if self._hooks.hears_arrivals:
             self.policy.on_arrival(request, self.view)
         return True
 
@@ -111,7 +106,7 @@ class Scheduler:
         self.now = now
         self.pool.now = now
         self._made_room = False
-        if self._mixed:
+        if self._mixes:
             return self._step(True, True)
         batch = self._step(True, False)  # prefill goes first, alone
         return batch if batch is not None else self._step(False, True)
@@ -140,7 +135,7 @@ class Scheduler:
             ended.sort(key=attrgetter("order"))  # who was admitted first frees its blocks first
         finished: list[Request] = []
         for request in ended:
-            if self._holds and request.status != WAITING:
+            if self._hooks.holds_batch and request.status != WAITING:
                 self._hold(request)
             else:
                 self._finish(request)
@@ -190,11 +185,10 @@ class Scheduler:
             limit = min(limit, self.policy.horizon(self.view) - 1)
         group = self.group
         caps = self._caps
-        while caps:
+        while caps and caps[0][0] - group.clock <= limit:
             at, order, request = caps[0]
             if request.status == DECODING and request.order == order:
-                if at - group.clock <= limit:
-                    limit = at - group.clock - 1
+                limit = at - group.clock - 1
                 break
             heappop(caps)
         return group.steps_that_fit(self.pool.free, limit) if limit > 0 else 0
@@ -313,7 +307,7 @@ class Scheduler:
             if not self.limits.chunked_prefill and budget < self.limits.max_num_batched_tokens:
                 return 0
             tokens = budget
-        if self._chunks and tokens > 0:
+        if self._hooks.chunks and tokens > 0:
             return max(0, min(tokens, self.policy.chunk(request, tokens, self.view)))
         return tokens
 
@@ -336,11 +330,11 @@ class Scheduler:
         size = limits.block_size
         waiting = self.waiting
         running = self.running
-        if self._resorts:
+        if self._hooks.resorts:
             waiting.resort()
         while waiting.size and budget > 0 and len(running) < limits.max_num_seqs:
             request = waiting.head()
-            if self._gates and not request.preemptions and not self.policy.admits(self.view):
+            if self._hooks.gates and not request.preemptions and not self.policy.admits(self.view):
                 return POLICY
             hits = pool.hits(request)
             start = hits * size
@@ -348,7 +342,7 @@ class Scheduler:
             left = request.target - start
             tokens = comes or self._wanted(request, left, budget)
             if tokens <= 0:
-                return POLICY if self._chunks else BUDGET
+                return POLICY if self._hooks.chunks else BUDGET
             first = (start + tokens + size - 1) // size - hits
             need = (request.target + size - 1) // size - hits if limits.reserve_full_sequence else first
             if hits:
@@ -466,7 +460,7 @@ class Scheduler:
                 self.pool.release(request, request.base)
             self.reserved_blocks -= request.reserved
         request.status = FINISHED
-        if self._hears_finishes:
+        if self._hooks.hears_finishes:
             self.policy.on_finish(request, self.view)
 
     def _victim(self) -> Request | None:

@@ -21,25 +21,29 @@ class DecodeGroup:
 
     def join(self, request: Request) -> None:
         """Take `request` in, with `request.base` tokens in KV."""
-        self.size += 1
-        self.context += request.base
+        clock = self.clock
         phase = self._phase
         size = self._block_size
-        phase[(self.clock - request.base) % size] += 1
-        self.blocks_next = phase[self.clock % size]
+        context = request.base
+        phase[(clock - context) % size] += 1
+        self.blocks_next = phase[clock % size]
+        self.size += 1
+        self.context += context
 
     def leave(self, request: Request) -> None:
         """Let `request` go; `base` then holds its tokens in KV, and `sampled` the tokens it sampled here too."""
-        steps = self.clock - request.joined
+        clock = self.clock
         phase = self._phase
         size = self._block_size
         phase[(request.joined - request.base) % size] -= 1
-        self.blocks_next = phase[self.clock % size]
-        request.base += steps
+        self.blocks_next = phase[clock % size]
+        steps = clock - request.joined
+        context = request.base + steps
+        request.base = context
         request.sampled += steps
-        request.left = self.clock
+        request.left = clock
         self.size -= 1
-        self.context -= request.base
+        self.context -= context
 
     def step(self) -> None:
         """Every member takes a step."""

@@ -140,7 +140,9 @@ class Scheduler:
             else:
                 self._finish(request)
                 finished.append(request)
-        return finished + self._let_go() if self.held else finished
+        if self.held:
+            finished += self._let_go()
+        return finished
 
     def cancel(self, request: Request, now: float) -> list[Request]:
         """The client left: free what `request` holds; its tokens in flight are waste. Returns who finished with it."""

@@ -91,7 +91,7 @@ class LockstepReplica(EngineLoop):
             return
         head = self._in_flight[0]
         lead_end = now
-        pipelined = self.depth > 1
+        pipelined = self.pipelined
         if pipelined or _prefills(head):
             lead_end += self._seconds(head)
             self._lead_end = self.next_time = lead_end
@@ -127,7 +127,7 @@ class LockstepReplica(EngineLoop):
 
     def _most_steps(self, head: Step, last: Step, lead_steps: int) -> int:
         """Steps of the series until anything stops, any scheduler may decide otherwise or another rank leads."""
-        pipelined = self.depth > 1
+        pipelined = self.pipelined
         more = 0 if pipelined else 1
         most = lead_steps
         for tokens, leading, batch in zip(self._tokens, head, last, strict=True):
@@ -156,7 +156,7 @@ class LockstepReplica(EngineLoop):
             self._book_blocks(used, used, seconds)
             return self._complete(now)
         steps = self._steps
-        pipelined = self.depth > 1
+        pipelined = self.pipelined
         grown = used + sum(
             steps * (batch.num_decodes - batch.padding) // rank.limits.block_size
             for rank, batch in zip(self.ranks, self._in_flight[-1], strict=True)

@@ -41,6 +41,7 @@ class EngineLoop:
         self.index = index
         self.ranks: list[Scheduler] = [each.scheduler for each in tokens]
         self.depth = depth
+        self.pipelined = depth > 1
         self.stepping = stepping
         self.frontend = frontend
         self.next_time = math.inf
@@ -101,7 +102,7 @@ class EngineLoop:
         """Take the turn at the last step boundary before `now`, in the midst of a jump: books are then up to date."""
         if not self._series or self._lead_end >= now or self.next_time < now:
             return
-        least = 0 if self.depth > 1 else 1
+        least = 0 if self.pipelined else 1
         steps, end = self._steps_until(now)
         if end >= now:
             steps -= 1
@@ -140,7 +141,7 @@ class EngineLoop:
 
     def _steps_until(self, at: float) -> tuple[int, float]:
         """Steps of the series up to its first boundary at or after `at` (s), and that: a quadratic equation."""
-        least = 0 if self.depth > 1 else 1
+        least = 0 if self.pipelined else 1
         span = at - self._lead_end
         if span <= 0.0:
             return least, self._boundary(least)

@@ -79,7 +79,7 @@ class Replica(EngineLoop):
         self._idle = False
         head = in_flight[0]
         lead_end = now
-        pipelined = self.depth > 1
+        pipelined = self.pipelined
         if pipelined or head.prefills:
             if head.prefills:
                 lead_end += self.cost.mixed(head.prefills, head.num_decodes, head.decode_context)
@@ -115,11 +115,11 @@ class Replica(EngineLoop):
 
     def _complete_planned(self, now: float) -> list[Request]:
         """Book the batches that ended up to `now`."""
-        scheduler = self.scheduler
+        pool = self.scheduler.pool
         seconds = now - self.now
         self.busy += seconds
-        used = scheduler.pool.num_blocks - scheduler.pool.free
-        pipelined = self.depth > 1
+        used = pool.num_blocks - pool.free
+        pipelined = self.pipelined
         if not self._series:
             self.steps += 1
             self.kv_block_seconds += used * seconds
@@ -128,10 +128,10 @@ class Replica(EngineLoop):
             return self.tokens.complete(now)
         steps = self._steps
         self.steps += steps
-        grown = used + steps * self._growth // scheduler.limits.block_size
+        grown = used + steps * self._growth // pool.block_size
         self.kv_block_seconds += 0.5 * (used + grown) * seconds
         if grown > self.kv_peak_blocks:
-            self.kv_peak_blocks = min(grown, scheduler.pool.num_blocks)
+            self.kv_peak_blocks = min(grown, pool.num_blocks)
         if pipelined:
             self.steps += 1
             self.tokens.complete(self._lead_end)

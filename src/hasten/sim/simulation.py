@@ -110,9 +110,10 @@ class Simulation:
                     self._turn_away(replica, turn)
                 if observe is not None:
                     observe(replica)
-            events += 1
-            if progress is not None and events % _PROGRESS_EVERY == 0:
-                progress(self._ended, source.total)
+            if progress is not None:
+                events += 1
+                if events % _PROGRESS_EVERY == 0:
+                    progress(self._ended, source.total)
 
     def _arrive(self, now: float, times: list[float]) -> None:
         """The next request comes in at `now` (s)."""

@@ -45,7 +45,7 @@ class Batch:
         decode_context: int,
         clock: int,
         version: int,
-        padding: int,
+        padding: int = 0,
     ) -> None:
         self.prefills = prefills
         self.num_decodes = num_decodes

@@ -248,7 +248,7 @@ class Scheduler:
             if self._caps and self._caps[0][0] <= group.clock:
                 self._close(batch)
         elif chunks:
-            batch = Batch(chunks, 0, 0, group.clock, self.version, 0)
+            batch = Batch(chunks, 0, 0, group.clock, self.version)
         else:
             return None
         for chunk in chunks:

@@ -34,12 +34,19 @@ LONGEST_EXCHANGE = 8e-3
 
 @dataclass(frozen=True)
 class Window:
-    """Time between two first-token stamps, in seconds, with what ran in it: `decodes` steps, then a mixed one."""
+    """Time between two first-token stamps, in seconds, with what ran in it: decode steps, then a mixed one.
+
+    ``chunks`` are the prefills of the last step; ``decodes`` sequences with contexts that sum to ``context`` at the
+    start decode in every step.
+    """
 
     start: float
     duration: float
     decode_steps: int
     expected: float  # seconds of all its steps before any offset
+    chunks: tuple[tuple[int, int], ...] = ()
+    decodes: int = 0
+    context: int = 0
 
 
 @dataclass(frozen=True)
@@ -160,7 +167,7 @@ def windows(
             continue
         parts = [model.step_time([], n, context + i * n).seconds for i in range(steps)]
         parts.append(model.step_time(chunks, n, context + steps * n).seconds)
-        yield Window(start, end - start, steps, sum(parts))
+        yield Window(start, end - start, steps, sum(parts), tuple(chunks), n, context)
 
 
 def _residual(window: Window, offsets: tuple[float, float]) -> float:

@@ -20,7 +20,7 @@ from hasten.latency.error import Spread
 FASTER = 0.7
 """Share of the data sheet's least time below which a sample is refused; above it, it is a note."""
 
-ABSURD = 100.0
+ABSURD = 300.0
 """Factor between samples and predictions beyond which their unit is wrong."""
 
 CONTRADICTION = 1.3
@@ -58,20 +58,24 @@ def calibrate(
     date: str | None = None,
     notes: Sequence[str] = (),
     prior: Prior | None = None,
+    own_clock: bool = False,
 ) -> Calibrated:
     """Fit a calibration of ``deployment`` (its own is ignored) to ``samples``.
 
-    ``inputs`` are (name, kind, SHA-256) of where they come from, ``date`` is stored as given. Raises InputError for
-    samples that can't be: faster than the data sheet allows, or off by what a wrong unit is off by.
+    ``inputs`` are (name, kind, SHA-256) of where they come from, ``date`` is stored as given. With ``own_clock`` the
+    times were taken by this program, so that no unit can be wrong. Raises InputError for samples that can't be:
+    faster than the data sheet allows, or off by what a wrong unit is off by.
     """
     if not samples:
         raise InputError("no samples to calibrate from: give at least one timing, better ten")
     predictor = Predictor(deployment)
     before = predictor.seconds(samples)
-    remarks = [*notes, *_check_plausible(samples, predictor, before), *_contradictions(samples)]
+    remarks = [*notes, *_check_plausible(samples, predictor, before, own_clock), *_contradictions(samples)]
     shortest = min(each.seconds for each in samples)
     base = predictor.deployment.latency.base
-    found = fit(samples, predictor, prior or prior_for(base, shortest))
+    logs = statistics.median(abs(np.log(each.seconds / p)) for each, p in zip(samples, before, strict=True))
+    missed = statistics.median(abs(each.seconds - float(p)) for each, p in zip(samples, before, strict=True))
+    found = fit(samples, predictor, prior or prior_for(base, max(shortest, 5.0 * missed), missed=logs))
     remarks += _remarks(found, samples)
     kept = [i for i in range(len(samples)) if i not in found.outliers]
     after = np.array([each.seconds for each in samples]) / np.exp(found.left_out)
@@ -136,20 +140,18 @@ def _mean_error(predicted: Floats, samples: Sequence[Sample], kept: Sequence[int
     return float(np.abs(predicted / measured - 1.0)[list(kept)].mean())
 
 
-def _check_plausible(samples: Sequence[Sample], predictor: Predictor, before: Floats) -> list[str]:
+def _check_plausible(
+    samples: Sequence[Sample], predictor: Predictor, before: Floats, own_clock: bool
+) -> list[str]:
     """Refuse what physics or a wrong unit forbids; say what is only strange."""
     ratio = statistics.median(each.seconds / float(p) for each, p in zip(samples, before, strict=True))
-    if ratio > ABSURD or ratio < 1.0 / ABSURD:
+    if not own_clock and (ratio > ABSURD or ratio < 1.0 / ABSURD):
         longer = "longer" if ratio > 1.0 else "shorter"
         factor = max(ratio, 1.0 / ratio)
-        hint = (
-            "are they in ms, read as s (or the other way round)"
-            if factor > 300
-            else "are device and model right"
-        )
         raise InputError(
             f"{samples[0].where}: the timings are {factor:,.0f} times {longer} than predicted "
-            f"({samples[0].seconds * 1e3:.4g} ms against {before[0] * 1e3:.4g} ms): {hint}?"
+            f"({samples[0].seconds * 1e3:.4g} ms against {before[0] * 1e3:.4g} ms): are they in ms, read as s (or the "
+            "other way round), and are device and model right?"
         )
     remarks = []
     for each, predicted in zip(samples, before, strict=True):
@@ -163,7 +165,7 @@ def _check_plausible(samples: Sequence[Sample], predictor: Predictor, before: Fl
             remarks.append(
                 f"{each.where}: {each.seconds * 1e3:.4g} ms is faster than the data sheet's bandwidth"
             )
-        if not 1.0 / ABSURD < each.seconds / predicted < ABSURD:
+        if not own_clock and not 1.0 / ABSURD < each.seconds / predicted < ABSURD:
             raise InputError(
                 f"{each.where}: {each.seconds * 1e3:.4g} ms is {each.seconds / predicted:.3g} times the prediction, "
                 "the others are not: is this row in another unit?"
@@ -202,14 +204,19 @@ _DECODES = ((0, 1, 1024), (0, 16, 1024), (0, 64, 1024), (0, 64, 4096))
 _PREFILLS = ((256, 0, 0), (1024, 0, 0), (2048, 0, 0), (512, 32, 1024))
 
 
+def typical_samples(is_prefill: bool) -> list[Sample]:
+    """Steps of one kind whose errors stand for all of it; their seconds mean nothing."""
+    return [
+        Sample("", 1.0, ((Step(((new, 0),) if new else (), n, n * context), 1.0),))
+        for new, n, context in (_PREFILLS if is_prefill else _DECODES)
+    ]
+
+
 def _spread(
     found: Fit, samples: Sequence[Sample], predictor: Predictor, kept: Sequence[int], is_prefill: bool
 ) -> Spread:
     """Error of one kind of step: what the coefficients leave open on typical steps, and what samples scatter by."""
-    typical = [
-        Sample("", 1.0, ((Step(((new, 0),) if new else (), n, n * context), 1.0),))
-        for new, n, context in (_PREFILLS if is_prefill else _DECODES)
-    ]
+    typical = typical_samples(is_prefill)
     own = [i for i in kept if samples[i].has_prefill == is_prefill]
     inside = _range([samples[i] for i in own]) if own else Range()
     if own:  # errors outside the range are widened when they are asked for

@@ -18,6 +18,9 @@ import numpy as np
 from hasten.calibration.model import WIDTH, Floats, inverse
 from hasten.latency.calibration import FACTORS, NAMES
 
+KNOWN = 0.5
+"""Log ratio of measured to predicted that known devices stay within."""
+
 _PATH = Path(__file__).parent / "prior.json"
 
 
@@ -45,11 +48,13 @@ def pool_names() -> list[str]:
     return sorted(_stored()["devices"])
 
 
-def prior_for(base: str, shortest: float, *, without: str | None = None) -> Prior:
+def prior_for(base: str, scale: float, *, missed: float = 0.0, without: str | None = None) -> Prior:
     """The prior of step times of one kind (analytical, layers, operators).
 
-    ``shortest`` is the shortest measured sample in seconds: a step's offset may be a tenth of it, where that is
-    more than the offsets seen. ``without`` leaves a device out of the pool.
+    ``scale`` is a time in seconds of which a step's offset may be a tenth, where that is more than the offsets seen:
+    the shortest sample, or five times what samples miss their predictions by (engines that nobody has calibrated).
+    ``missed`` is by how much samples miss their predictions, as a log: beyond KNOWN, the device or engine is unlike
+    those of the pool, and the pool's spread says little about it. ``without`` leaves a device out of the pool.
     """
     stored = _stored()
     mean, covariance = np.zeros(WIDTH), np.zeros((WIDTH, WIDTH))
@@ -64,11 +69,13 @@ def prior_for(base: str, shortest: float, *, without: str | None = None) -> Prio
         mean[places] = logs.mean(axis=0)
     else:
         spread = np.diag([stored["extra_spread"]["measured"][name] ** 2 for name in FACTORS])
+    if missed > KNOWN:
+        spread = spread + np.diag(np.full(len(places), (0.5 * missed) ** 2))
     covariance[np.ix_(places, places)] = spread
     for name, (centre, sd) in stored["seconds"].items():
         i = NAMES.index(name)
         if name in ("step_seconds", "mixed_seconds"):
-            sd = max(sd, 0.1 * shortest)
+            sd = max(sd, 0.1 * scale)
         mean[i] = centre if base == "analytical" or name.startswith("front") else 0.0
         covariance[i, i] = sd * sd
     return Prior(mean, covariance)

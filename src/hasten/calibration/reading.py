@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hasten.calibration import timings
+from hasten.calibration.metrics import is_scrape, scrapes_samples
 from hasten.calibration.results import read_results
 from hasten.calibration.sample import Sample
 from hasten.calibration.traffic import request_samples, samples_of
@@ -31,14 +32,23 @@ class Read:
 def read_files(paths: Sequence[Path], deployment: Deployment) -> Read:
     """Read every file. Raises InputError for one that can't be read or is of no known kind."""
     found = Read()
+    pages: list[tuple[str, str]] = []
     for path in paths:
         text = read_text(path)
         if not text.strip():
             raise InputError(f"{path}: empty: give measurements")
+        if is_scrape(text):
+            pages.append((path.name, text))
+            found.inputs.append((path.name, "/metrics", hashlib.sha256(text.encode()).hexdigest()))
+            continue
         kind, samples, notes = _read(text, path, deployment)
         found.samples += samples
         found.notes += notes
         found.inputs.append((path.name, kind, hashlib.sha256(text.encode()).hexdigest()))
+    if pages:
+        samples, notes = scrapes_samples(pages, deployment)
+        found.samples += samples
+        found.notes += notes
     return found
 
 
@@ -51,8 +61,8 @@ def _read(text: str, path: Path, deployment: Deployment) -> tuple[str, list[Samp
         return "requests", list(request_samples(records, deployment, path.name)), []
     if text.lstrip()[:1] not in ("{", "["):
         raise InputError(
-            f"{path}: no kind of measurement that is known: give step timings, requests (.csv), or a result of vllm "
-            "bench serve, sglang bench_serving, guidellm or AIPerf"
+            f"{path}: no kind of measurement that is known: give step timings, requests (.csv), a scrape of "
+            "/metrics, or a result of vllm bench serve, sglang bench_serving, guidellm or AIPerf"
         )
     samples, notes, tools = [], [], set()
     for result in read_results(text, path.name):

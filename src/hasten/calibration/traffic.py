@@ -119,11 +119,21 @@ def request_samples(records: Records, deployment: Deployment, where: str) -> Ite
         (i for i in range(len(kept)) if life.is_alone(i)), key=lambda i: int(kept.prompt_tokens[i])
     )
     for i in _evenly(alone, LONE):
-        prompt = int(kept.prompt_tokens[i]) - int(kept.cached_tokens[i])
-        if prompt > 0:
-            ttft = float(kept.first_token[i] - kept.arrival[i])
-            steps = tuple(_prefill_steps(prompt, deployment))
-            yield Sample(f"{where}, request {kept.id[i] + 1}, TTFT", ttft, steps, front_tokens=prompt)
+        if kept.prompt_tokens[i] > kept.cached_tokens[i]:
+            yield lone_ttft(kept, i, deployment, f"{where}, request {kept.id[i] + 1}")
+
+
+def lone_ttft(records: Records, i: int, deployment: Deployment, where: str) -> Sample:
+    """TTFT of a request that was alone in the system."""
+    prompt = int(records.prompt_tokens[i]) - int(records.cached_tokens[i])
+    ttft = float(records.first_token[i] - records.arrival[i])
+    return Sample(f"{where}, TTFT", ttft, tuple(_prefill_steps(prompt, deployment)), front_tokens=prompt)
+
+
+def one_decode(records: Records, deployment: Deployment, where: str) -> list[Sample]:
+    """Decode time of the request whose first token came last: the others decode beside it."""
+    sample = _Lives(records).decode_sample(int(np.argmax(records.first_token)), deployment, where)
+    return [] if sample is None else [sample]
 
 
 def _evenly(places: Sequence[int], most: int) -> list[int]:

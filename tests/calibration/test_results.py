@@ -130,7 +130,7 @@ def calibrated(path, content):
 
 def test_detailed_results_of_vllm_give_the_step_times_back(tmp_path):
     found = calibrated(tmp_path / "r.json", vllm(OPEN, detailed=True))
-    assert np.abs(errors(found)).max() < 0.06
+    assert np.abs(errors(found)).max() < 0.10
     assert found.calibration.inputs[0][:2] == ("r.json", "vllm bench serve")
     assert found.calibration.after < 0.05 < found.calibration.before
 
@@ -138,7 +138,7 @@ def test_detailed_results_of_vllm_give_the_step_times_back(tmp_path):
 def test_request_files_give_the_step_times_back(tmp_path):
     save_requests(OPEN, tmp_path / "requests.csv")
     read = read_files([tmp_path / "requests.csv"], PLAIN)
-    assert np.abs(errors(calibrate(PLAIN, read.samples))).max() < 0.06
+    assert np.abs(errors(calibrate(PLAIN, read.samples))).max() < 0.10
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hasten.calibration import timings
 from hasten.calibration.metrics import is_scrape, scrapes_samples
 from hasten.calibration.results import read_results
 from hasten.calibration.sample import Sample
-from hasten.calibration.traffic import request_samples, samples_of
+from hasten.calibration.traffic import request_samples, samples_of, turn_samples
 from hasten.deployment import Deployment
 from hasten.errors import InputError
 from hasten.report.files import load_requests
@@ -59,6 +59,10 @@ def _read(text: str, path: Path, deployment: Deployment) -> tuple[str, list[Samp
     if text.startswith("request_id,") or "arrival_s" in text.partition("\n")[0]:
         records = load_requests(path)
         return "requests", list(request_samples(records, deployment, path.name)), []
+    if '"hasten-recording-' in text[:200]:
+        from hasten.engine.recording import Recording
+
+        return "recording", turn_samples(Recording.load(path).turns, path.name), []
     if text.lstrip()[:1] not in ("{", "["):
         raise InputError(
             f"{path}: no kind of measurement that is known: give step timings, requests (.csv), a scrape of "

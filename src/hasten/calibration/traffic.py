@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +26,9 @@ FEWEST_STEPS = 16
 
 BUSY = 0.3
 """Share of steps with a prefill above which a TTFT is mostly queueing, which is not a step time."""
+
+MOST_STEPS_APART = 40
+"""Kinds of steps of a recording that become samples."""
 
 _PARTS = 3
 """Points in a request's life at which the batch around it is taken."""
@@ -198,3 +203,41 @@ def _groups(times: Floats, apart: float) -> list[tuple[int, int]]:
         return []
     cuts = [0, *(np.flatnonzero(np.diff(times) > apart) + 1).tolist(), len(times)]
     return list(itertools.pairwise(cuts))
+
+
+# -- recorded turns of our own engine
+
+
+def turn_samples(turns: Iterable[Any], where: str) -> list[Sample]:
+    """Steps of recorded turns, the median of those that are alike; a step lasts until the next turn begins."""
+    alike: dict[tuple[int, int, int], list[tuple[float, Step]]] = {}
+    listed = list(turns)
+    for turn, following in itertools.pairwise(listed):
+        made = turn.decision
+        if made is None or not following.now > turn.now:
+            continue
+        step = Step(
+            tuple((tokens, context) for _, tokens, context in made.chunks),
+            len(made.decodes),
+            made.decode_context,
+        )
+        key = (_rounded(step.prefill_tokens), _rounded(step.decodes), _rounded(step.mean_context))
+        alike.setdefault(key, []).append((following.now - turn.now, step))
+    largest = sorted(alike.values(), key=len, reverse=True)[:MOST_STEPS_APART]
+    return [_middle(group, f"{where}, {len(group)} steps") for group in largest]
+
+
+def _rounded(value: float) -> int:
+    """The power of two next to a count, so that like steps share a key."""
+    return round(np.log2(value)) if value > 0 else -1
+
+
+def _middle(group: Sequence[tuple[float, Step]], where: str) -> Sample:
+    """The mean step of a group with its median duration, each step's share scaled by its part."""
+    share = 1.0 / len(group)
+    weights: dict[Step, float] = {}
+    for _, step in group[:: max(1, len(group) // 4)]:
+        weights[step] = weights.get(step, 0.0) + share
+    total = sum(weights.values())
+    steps = tuple((step, weight / total) for step, weight in weights.items())
+    return Sample(where, median(seconds for seconds, _ in group), steps, count=len(group))

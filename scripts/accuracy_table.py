@@ -1,6 +1,7 @@
-"""Write the tables of docs/accuracy.md: recorded runs replayed, and measured layers left out and interpolated.
+"""Write the tables and plots of docs/accuracy.md: recorded runs replayed, published points, layers left out.
 
-scripts/accuracy_table.py            write
+scripts/accuracy_table.py            write, published points as simulated before (docs/accuracy-points.csv)
+scripts/accuracy_table.py --points   simulate all of them anew first: minutes
 scripts/accuracy_table.py --check    exit 1 when the page is not up to date
 """
 
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import closed_loop_points
 import closed_loop_tables
 import numpy as np
 from pages import agree, filled, table
@@ -96,7 +98,10 @@ def main() -> int:
     """Write the tables, or compare them with the page."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="exit 1 when the page is not up to date")
+    parser.add_argument("--points", action="store_true", help="simulate all published points anew first")
     args = parser.parse_args()
+    if args.points:
+        closed_loop_points.write()
     old = page = PAGE.read_text(encoding="utf-8")
     points = closed_loop_tables.read()
     files = {

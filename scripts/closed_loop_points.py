@@ -114,6 +114,16 @@ def read() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def write() -> int:
+    """Simulate everything and write the file; the number of points."""
+    made = list(rows())
+    with FILE.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(made)
+    return len(made)
+
+
 def main() -> int:
     """Write the file, or check a sample of it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -122,12 +132,7 @@ def main() -> int:
         found = differences()
         print("\n".join(found) if found else "a sample of the points is up to date")
         return int(bool(found))
-    made = list(rows())
-    with FILE.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(made)
-    print(f"{FILE.name}: {len(made)} points")
+    print(f"{FILE.name}: {write()} points")
     return 0
 
 

@@ -49,7 +49,7 @@ EXPERTS = (
 )
 
 
-#: Relative error of measured steps with experts (the one recorded run is 7 to 8 % low) or with computed parts.
+#: Relative error of measured steps with experts (one recorded run, one fitted residual) or with computed parts.
 ERROR_DOUBTFUL = 0.1
 
 

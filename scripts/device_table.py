@@ -22,6 +22,7 @@ from pages import agree, filled, table
 
 from hasten.accuracy.leave_device_out import PREDICTORS, SAMPLED, Outcome, leave_out
 from hasten.accuracy.operators import LeftOut, operators_left_out
+from hasten.accuracy.profiled import PROFILED, compare
 from hasten.fewshot.help import Schedule
 from hasten.latency.tables import OperatorTables, operator_paths
 
@@ -90,6 +91,16 @@ def steps_by_count() -> str:
     return table(["samples", "predictor", *(f"{count}" for count in COUNTS)], rows)
 
 
+def profiled() -> str:
+    """Whole steps of devices whose layers were profiled, from ten samples: pool against coefficients."""
+    rows = []
+    for device, model in PROFILED:
+        for how in ("chosen", "random"):
+            found = compare(device, model, how)
+            rows.append([f"{model} on {device}", how, f"{found.pool:.1%}", f"{found.coefficients:.1%}"])
+    return table(["steps of", "ten samples", "device pool", "coefficients of `hasten calibrate`"], rows)
+
+
 def score_cells(scores: dict[str, Score]) -> list[str]:
     """Rank correlation and error on every device, and their means."""
     each = [f"{s.spearman:.3f}, {s.mape:.1%}" for s in scores.values()]
@@ -150,6 +161,7 @@ def main() -> int:
     for name in SPACES:
         page = filled(page, f"{name} table", architectures(name))
     if args.all:
+        page = filled(page, "profiled table", profiled())
         page = filled(page, "count table", steps_by_count())
         page = filled(page, "architecture count table", architectures_by_count())
     if args.train:

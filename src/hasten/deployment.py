@@ -20,7 +20,7 @@ from hasten.profiles.overrides import SETTINGS
 KV_DTYPES = {"auto": None, "fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0}
 """Bytes per cached element by name; auto: as the checkpoint says."""
 
-STEP_TIMES = ("auto", "table", "analytical")
+STEP_TIMES = ("auto", "table", "analytical", "pool")
 """Where step times come from: measured layers or operators, data sheets, or (auto) measured layers where there are
 any and data sheets elsewhere."""
 
@@ -169,7 +169,11 @@ class Deployment:
     def latency(self) -> AnalyticalModel:
         """The step-time model of one rank, with the breakdown of every step."""
         kind: type[AnalyticalModel] = AnalyticalModel
-        if self._is_measured:
+        if self._source == "pool":
+            from hasten.fewshot.model import PoolModel
+
+            kind = PoolModel
+        elif self._is_measured:
             from hasten.latency.tables import TableModel
 
             kind = TableModel
@@ -191,11 +195,17 @@ class Deployment:
         return made
 
     @property
+    def _source(self) -> str:
+        """The step times asked for; with a calibration, those that it was fitted to."""
+        if self.calibration is None or self.step_times != "auto":
+            return self.step_times
+        base = self.calibration.subject.base
+        return base if base in STEP_TIMES else "table"
+
+    @property
     def _is_measured(self) -> bool:
         """Whether step times come from measurements. Raises InputError when they were asked for and can't."""
-        wanted = self.step_times
-        if self.calibration is not None and wanted == "auto":  # as when it was fitted
-            wanted = "analytical" if self.calibration.subject.base == "analytical" else "table"
+        wanted = self._source
         if wanted == "analytical":
             return False
         from hasten.latency.tables import why_not

@@ -10,6 +10,7 @@ import numpy as np
 
 from hasten.calibration.fit import Fit, fit
 from hasten.calibration.model import Floats, Predictor, blank, coefficients_of
+from hasten.calibration.pooled import fit_pool
 from hasten.calibration.prior import Prior, prior_for
 from hasten.calibration.sample import Sample, Step
 from hasten.deployment import Deployment
@@ -73,9 +74,13 @@ def calibrate(
     remarks = [*notes, *_check_plausible(samples, predictor, before, own_clock), *_contradictions(samples)]
     shortest = min(each.seconds for each in samples)
     base = predictor.deployment.latency.base
-    logs = statistics.median(abs(np.log(each.seconds / p)) for each, p in zip(samples, before, strict=True))
-    missed = statistics.median(abs(each.seconds - float(p)) for each, p in zip(samples, before, strict=True))
-    found = fit(samples, predictor, prior or prior_for(base, max(shortest, 5.0 * missed), missed=logs))
+    weights: tuple[float, ...] = ()
+    if base == "pool":
+        found, weights = fit_pool(predictor.deployment, samples)
+    else:
+        logs = statistics.median(abs(np.log(each.seconds / p)) for each, p in zip(samples, before, strict=True))
+        missed = statistics.median(abs(each.seconds - float(p)) for each, p in zip(samples, before, strict=True))
+        found = fit(samples, predictor, prior or prior_for(base, max(shortest, 5.0 * missed), missed=logs))
     remarks += _remarks(found, samples)
     kept = [i for i in range(len(samples)) if i not in found.outliers]
     after = np.array([each.seconds for each in samples]) / np.exp(found.left_out)
@@ -87,6 +92,7 @@ def calibrate(
         covariance=tuple(tuple(row) for row in found.covariance.tolist()),
         decode=decode,
         prefill=prefill,
+        pool_weights=weights,
         range=_range(samples),
         samples=len(samples),
         before=_mean_error(before, samples, kept),

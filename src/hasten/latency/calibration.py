@@ -134,6 +134,9 @@ class Calibration:
     before: float = 0.0
     after: float = 0.0
     residual_quantiles: tuple[tuple[float, float], ...] = ()  # (percentile, relative error left out)
+    pool_weights: tuple[
+        float, ...
+    ] = ()  # base pool: of every kernel (hasten.fewshot.pool), before the coefficients
     inputs: tuple[tuple[str, str, str], ...] = ()  # (name, kind, SHA-256)
     date: str | None = None  # as the caller gave it
     version: str = ""  # of hasten
@@ -197,6 +200,7 @@ class Calibration:
                 "prefill_tokens": self.range.prefill_high,
             },
             "notes": list(self.notes),
+            **({"pool_weights": list(self.pool_weights)} if self.pool_weights else {}),
         }
 
     def save(self, path: str | Path) -> None:
@@ -259,6 +263,7 @@ def _read(raw: dict[str, Any]) -> Calibration:
         residual_quantiles=tuple(
             (float(each["percentile"]), float(each["relative_error"])) for each in raw["residual_quantiles"]
         ),
+        pool_weights=tuple(_number(each, "pool_weights") for each in raw.get("pool_weights", ())),
         inputs=tuple((each["name"], each["kind"], each["sha256"]) for each in raw["inputs"]),
         date=raw["date"],
         version=str(raw["hasten_version"]),

@@ -61,8 +61,9 @@ def add_engine(parser: ArgumentParser, *, several: bool = False) -> None:
         dest="step_times",
         choices=STEP_TIMES,
         metavar="SOURCE",
-        help="step times from measured layers or operators (table), data sheets (analytical), or measured layers "
-        "where there are any and data sheets elsewhere (auto, the default)",
+        help="step times from measured layers or operators (table), data sheets (analytical), data sheets as "
+        "measured devices correct them (pool), or measured layers where there are any and data sheets elsewhere "
+        "(auto, the default)",
     )
     group.add_argument(
         "--calibration",

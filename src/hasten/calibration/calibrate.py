@@ -78,8 +78,12 @@ def calibrate(
     if base == "pool":
         found, weights = fit_pool(predictor.deployment, samples)
     else:
-        logs = statistics.median(abs(np.log(each.seconds / p)) for each, p in zip(samples, before, strict=True))
-        missed = statistics.median(abs(each.seconds - float(p)) for each, p in zip(samples, before, strict=True))
+        logs = statistics.median(
+            abs(np.log(each.seconds / p)) for each, p in zip(samples, before, strict=True)
+        )
+        missed = statistics.median(
+            abs(each.seconds - float(p)) for each, p in zip(samples, before, strict=True)
+        )
         found = fit(samples, predictor, prior or prior_for(base, max(shortest, 5.0 * missed), missed=logs))
     remarks += _remarks(found, samples)
     kept = [i for i in range(len(samples)) if i not in found.outliers]

@@ -318,7 +318,7 @@ def test_every_route_needs_the_key_when_one_is_set(directory: Path) -> None:
 
 def test_a_full_queue_says_when_to_come_back(directory: Path) -> None:
     with running(directory, engine={"max_num_seqs": 1}, max_waiting=1) as made:
-        body = {"prompt": "a", "max_tokens": 300, "ignore_eos": True}
+        body = {"prompt": "a", "max_tokens": 120, "ignore_eos": True}
         with ThreadPoolExecutor(6) as pool:
             answers = list(pool.map(lambda _: made.ask("POST", "/v1/completions", body), range(6)))
         statuses = sorted(status for status, _, _ in answers)

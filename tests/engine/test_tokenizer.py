@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tests.engine.checkpoints import write_servable
 
+from hasten.engine.protocol import BadRequest, Body, read_chat
 from hasten.engine.tokenizer import Tokenizer
 from hasten.errors import InputError
 
@@ -60,6 +61,18 @@ def test_a_template_file_goes_first(tmp_path: Path) -> None:
         "{{ nothing.here }}",
         "{{ 1 / 0 }}",
         "{{ range(10**9) | list }}",
+        "{{ lipsum.__globals__['os'].popen('id').read() }}",
+        "{{ (messages | attr('__class__')).__mro__ }}",
+        "{{ ({} | attr('\\x5f\\x5fclass\\x5f\\x5f')).__mro__ }}",
+        "{{ (messages | map(attribute='__class__') | list)[0].__mro__ }}",
+        "{{ strftime_now.__globals__['sys'].modules }}",
+        "{{ raise_exception.__code__.co_consts }}",
+        "{{ namespace.__init__.__globals__ }}",
+        "{{ messages.clear() }}",
+        "{{ messages.__setitem__(0, 1) }}",
+        "{% include '/etc/passwd' %}",
+        "{% import 'os' as os %}{{ os }}",
+        "{% extends '/etc/passwd' %}",
     ],
 )
 def test_the_sandbox_holds(template: str, tmp_path: Path) -> None:
@@ -72,10 +85,32 @@ def test_the_sandbox_holds(template: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "template", ["{{ raise_exception.__globals__ }}", "{{ '{0.__class__.__init__}'.format(messages) }}"]
+    "template",
+    [
+        "{{ raise_exception.__globals__ }}",
+        "{{ '{0.__class__.__init__}'.format(messages) }}",
+        "{{ ('{0.__class__}' | attr('format'))(messages) }}",
+        "{{ ('{x.__class__}' | attr('format_map'))({'x': 1}) }}",
+        "{{ lipsum | attr('__glo' ~ 'bals__') }}",
+        "{{ self._TemplateReference__context }}",
+    ],
 )
 def test_what_is_hidden_renders_as_nothing(template: str, tmp_path: Path) -> None:
     assert rendered(tmp_path, f"[{template}]") == "[]"
+
+
+def test_what_clients_write_is_never_a_template(tmp_path: Path) -> None:
+    """Neither their messages nor their template arguments are rendered, and these replace nothing of ours."""
+    tokenizer = made(tmp_path, "{{ messages[0].content }}|{{ style }}|{{ bos_token }}")
+    attack = "{{ 7 * 7 }}{% raw %}"
+    tokens = tokenizer.chat([{"role": "user", "content": attack}], style=attack)
+    assert tokenizer.decode(tokens) == f"{attack}|{attack}|"
+    chat = {"messages": [{"role": "user", "content": "a"}]}
+    options = {"messages": [], "bos_token": "x", "style": "fine"}
+    body = Body(json.dumps(chat | {"chat_template_kwargs": options}).encode())
+    assert tokenizer.decode(read_chat(body, tokenizer)[0]) == "a|fine|"
+    with pytest.raises(BadRequest, match="taken from the checkpoint only"):
+        read_chat(Body(json.dumps(chat | {"chat_template": "{{ 1 }}"}).encode()), tokenizer)
 
 
 def test_without_a_template_there_is_no_chat(tmp_path: Path) -> None:

@@ -258,10 +258,11 @@ def _message(value: Any) -> dict[str, Any]:
 def read_params(body: Body, *, chat: bool) -> SamplingParams:
     """How to sample. Raises BadRequest naming the field."""
     stop = body.values.get("stop")
-    stops = [stop] if isinstance(stop, str) else stop or []
+    stops = [stop] if isinstance(stop, str) else [] if stop is None else stop
     if not isinstance(stops, list) or not all(isinstance(each, str) for each in stops):
         raise BadRequest("stop must be a string or a list of strings", "stop")
-    ids = body.values.get("stop_token_ids") or []
+    given = body.values.get("stop_token_ids")
+    ids = [] if given is None else given
     if not isinstance(ids, list) or not all(_is_token(each) for each in ids) or len(ids) > 128:
         raise BadRequest("stop_token_ids must be a list of token ids", "stop_token_ids")
     seed = body.values.get("seed")
@@ -310,7 +311,7 @@ def _bias(body: Body) -> dict[int, float]:
     found = {}
     for token, bias in given.items():
         number = isinstance(bias, int | float) and not isinstance(bias, bool) and math.isfinite(bias)
-        if not token.isdecimal() or len(token) > 9 or not number:
+        if not (token.isascii() and token.isdecimal()) or len(token) > 9 or not number:
             raise BadRequest("logit_bias must map token ids to numbers", "logit_bias")
         found[int(token)] = float(bias)
     return found

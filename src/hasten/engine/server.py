@@ -16,6 +16,7 @@ from aiohttp import web
 
 from hasten.engine.answers import Replies
 from hasten.engine.metrics import Metrics
+from hasten.engine.openapi import document
 from hasten.engine.protocol import BadRequest, Body, Call, error_body, read_call, read_chat
 from hasten.engine.sequence import REFUSED, Output
 from hasten.engine.service import ERROR, Answer, Overloaded, Service
@@ -69,6 +70,7 @@ class Server:
                 web.get("/metrics", self._metrics),
                 web.post("/tokenize", self._tokenize),
                 web.post("/detokenize", self._detokenize),
+                web.get("/openapi.json", self._openapi),
             ]
         )
         return app
@@ -265,6 +267,9 @@ class Server:
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
 
+    async def _openapi(self, request: web.Request) -> web.Response:
+        return web.json_response(document(keyed=self.options.api_key is not None))
+
     async def _tokenize(self, request: web.Request) -> web.Response:
         body = Body(await request.read())
         tokenizer = self.service.tokenizer
@@ -272,7 +277,7 @@ class Server:
             tokens = read_chat(body, tokenizer)[0]
         else:
             text = body.text("prompt")
-            if "prompt" not in body.values:
+            if body.values.get("prompt") is None:
                 raise BadRequest("prompt or messages is missing", "prompt")
             try:
                 tokens = tokenizer.encode(text, special=body.flag("add_special_tokens", True))

@@ -231,12 +231,17 @@ def _spread(
     inside = _range([samples[i] for i in own]) if own else Range()
     if own:  # errors outside the range are widened when they are asked for
         typical = [each for each in typical if _within(each, inside)] or [samples[own[0]]]
-    at = np.log(predictor.seconds(typical, found.theta))
-    rows = predictor.derivatives(typical, found.theta, at, float(np.exp(at.min())))
-    systematic = float(np.sqrt(np.mean(np.einsum("ij,jk,ik->i", rows, found.covariance, rows))))
+    systematic = open_error(typical, predictor, found.theta, found.covariance)
     scatter = float((found.left_out[own] ** 2).sum()) if own else 0.0
     residual = float(np.sqrt((3.0 * found.noise**2 + scatter) / (3.0 + len(own))))
     return Spread(systematic, residual)
+
+
+def open_error(samples: Sequence[Sample], predictor: Predictor, theta: Floats, covariance: Floats) -> float:
+    """Standard deviation, in logs, that coefficients of this covariance leave open on samples, on average."""
+    at = np.log(predictor.seconds(samples, theta))
+    rows = predictor.derivatives(samples, theta, at, float(np.exp(at.min())))
+    return float(np.sqrt(np.mean(np.einsum("ij,jk,ik->i", rows, covariance, rows))))
 
 
 def _within(sample: Sample, inside: Range) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from hasten.calibration.traffic import request_samples, samples_of, turn_samples
 from hasten.deployment import Deployment
 from hasten.errors import InputError
 from hasten.report.files import load_requests
+from hasten.report.records import Records
 
 LARGEST = 1 << 30
 """Bytes of a file that are read."""
@@ -83,6 +85,20 @@ def _read(text: str, path: Path, deployment: Deployment) -> tuple[str, list[Samp
             f"{path}: nothing in it tells a step time: " + (notes[0] if notes else "no finished request")
         )
     return " and ".join(sorted(tools)), samples, notes
+
+
+def read_requests(path: Path) -> tuple[Records, int | None, str]:
+    """(requests, users of a closed loop, tool) of a measured run. Raises InputError when it holds only means."""
+    text = read_text(path)
+    if "arrival_s" in text.partition("\n")[0]:
+        return load_requests(path), None, "hasten bench"
+    one, *more = read_results(text, path.name)
+    if more or one.requests is None:
+        raise InputError(
+            f"{path}: no single requests in it: record one run with --save-result --save-detailed (vllm bench serve), "
+            "or with `hasten bench --out requests.csv`"
+        )
+    return one.requests, None if math.isnan(one.users) else int(one.users), one.tool
 
 
 def read_text(path: Path) -> str:

@@ -41,6 +41,11 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="*", type=Path, help="what was measured")
     group = parser.add_argument_group("probing")
     group.add_argument("--url", metavar="URL", help="a live OpenAI-compatible server, without /v1")
+    group.add_argument(
+        "--torch",
+        action="store_true",
+        help="no server: time products, reads and launches by torch on this machine",
+    )
     group.add_argument("--api-key", metavar="KEY", help="sent as `Authorization: Bearer KEY`")
     group.add_argument(
         "--vocab",
@@ -78,10 +83,13 @@ def run(args: Namespace) -> int:
     if directory is not None:
         args.engine = OWN_ENGINE
     made = deployment.deployment_of(args)
-    read = _measurements(args, made, directory)
-    found = calibrate(
-        made, read.samples, inputs=read.inputs, date=args.date, notes=read.notes, own_clock=not args.files
-    )
+    if args.torch:
+        found = _of_machine(args, made)
+    else:
+        read = _measurements(args, made, directory)
+        found = calibrate(
+            made, read.samples, inputs=read.inputs, date=args.date, notes=read.notes, own_clock=not args.files
+        )
     if args.out is not None:
         found.calibration.save(args.out)
     if args.json:
@@ -89,6 +97,17 @@ def run(args: Namespace) -> int:
     else:
         text.show(render(found, args.out))
     return 0
+
+
+def _of_machine(args: Namespace, made: Deployment) -> Calibrated:
+    """Micro-benchmarks instead of measurements of an engine."""
+    if args.files or args.url is not None:
+        raise InputError("--torch times this machine and no server: leave files and --url out")
+    if importlib.util.find_spec("torch") is None:
+        raise InputError("--torch needs torch: pip install 'hasten[engine]'")
+    from hasten.calibration.machine import from_machine, measure_machine
+
+    return from_machine(made, measure_machine(), date=args.date)
 
 
 def _measurements(args: Namespace, made: Deployment, directory: Path | None) -> Read:
@@ -155,11 +174,12 @@ def render(found: Calibrated, out: Path | None) -> str:
     made = found.calibration
     of = made.subject
     lines = [f"{of.model} on [{of.device} {of.split}], {of.engine}, {of.base} step times", ""]
-    lines += [_samples(found), ""]
-    lines.append(
-        f"Mean error without sign: {made.before:.1%} before, {made.after:.1%} after "
-        "(each sample left out of its own fit)"
-    )
+    if found.judged:
+        lines += [_samples(found), ""]
+        lines.append(
+            f"Mean error without sign: {made.before:.1%} before, {made.after:.1%} after "
+            "(each sample left out of its own fit)"
+        )
     lines += ["", _coefficients(found), ""]
     decode, prefill = relative_error(made.decode), relative_error(made.prefill)
     lines.append(

@@ -1,6 +1,8 @@
 """Policies, devices, engines or sizes side by side on one workload, with confidence intervals.
 
 Every flag that takes a comma list makes sides; the first side is the baseline. All sides get the same requests.
+With --measured, one deployment is compared with a run of a real server instead: its own requests are simulated, joined
+one by one, and the difference is taken apart into KV capacity, step time, front end and scheduling.
 """
 
 from __future__ import annotations
@@ -10,11 +12,12 @@ import math
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hasten.cli.options import deployment, policies, sides, slo, values, workload
 from hasten.cli.options.sides import Side
-from hasten.cli.output import table, text
+from hasten.cli.output import measured, table, text
 from hasten.cli.output.progress import Bar
 from hasten.errors import InputError
 
@@ -41,6 +44,12 @@ def configure(parser: ArgumentParser) -> None:
     deployment.add_engine(parser, several=True)
     group = parser.add_argument_group("comparison")
     group.add_argument(
+        "--measured",
+        type=Path,
+        metavar="FILE",
+        help="a measured run: result of vllm bench serve --save-detailed, or requests.csv of hasten bench",
+    )
+    group.add_argument(
         "--sweep",
         type=sides.sweep,
         metavar="KEY=LOW..HIGH[:N]",
@@ -63,6 +72,12 @@ def run(args: Namespace) -> int:
     """Simulate every side at every point and print the table."""
     listed = sides.sides_of(args, policies.policies_of(args))
     swept = args.sweep
+    if args.measured is not None:
+        if len(listed) > 1 or swept is not None:
+            raise InputError(
+                "--measured compares one deployment with a measured run: give one value per flag, no --sweep"
+            )
+        return measured.run(args, _deployment(args, listed[0]))
     if len(listed) < 2 and swept is None:
         raise InputError(
             "nothing to compare: list several values, such as --schedule fcfs,sjf, or give --sweep"

@@ -1,5 +1,8 @@
 """Why a deployment is as slow as it is on a workload: where the slowest requests spend their time against the usual
 ones, the bottleneck in a sentence, and what one change would buy, each played again on the same requests.
+
+Instead of MODEL: a recording of our engine (--recording), the /metrics page of any server with vLLM's names
+(--server-metrics), or time series of components, one of which raised an alarm (--metrics).
 """
 
 from __future__ import annotations
@@ -7,10 +10,11 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from hasten.cli.options import deployment, policies, slo, workload
+from hasten.cli.options import deployment, observed, policies, slo, workload
 from hasten.cli.output import table, text
 from hasten.cli.output.progress import Bar
 from hasten.cli.simulate import load_all
+from hasten.errors import InputError
 
 if TYPE_CHECKING:
     from hasten.explain.explanation import Explanation
@@ -28,8 +32,13 @@ METRICS = ("ttft", "tpot", "e2e")
 
 def configure(parser: ArgumentParser) -> None:
     """Declare the options."""
-    deployment.add_model(parser)
-    deployment.add_split(parser)
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        nargs="?",
+        help="built-in name, Hugging Face id of one, config.json, or a directory that holds one",
+    )
+    deployment.add_split(parser, required=False)
     workload.add_workload(parser)
     policies.add_policies(parser)
     slo.add_slo(parser)
@@ -42,11 +51,20 @@ def configure(parser: ArgumentParser) -> None:
         help="ttft, tpot or e2e (default: the limited one that is closest to its limit, else ttft)",
     )
     policies.add_speeds(group)
+    observed.add_observed(parser)
     group.add_argument("--all", action="store_true", help="show every label and every change")
 
 
 def run(args: Namespace) -> int:
     """Explain and print."""
+    if observed.is_observed(args):
+        return observed.run(args)
+    for name in ("model", "device"):
+        if getattr(args, name) is None:
+            raise InputError(
+                f"explain needs {'MODEL' if name == 'model' else '--device'}, or what was observed: "
+                "--recording, --server-metrics or --metrics"
+            )
     from hasten.explain.explanation import explain
     from hasten.explain.setup import Setup
 

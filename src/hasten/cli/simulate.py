@@ -54,10 +54,17 @@ def configure(parser: ArgumentParser) -> None:
         help="network and client time per request: adds the TTFT that the client sees",
     )
     group.add_argument(
+<<<<<<< HEAD
         "--interval",
         type=values.confidence,
         metavar="PERCENT",
         help="play it twice more, with steps as fast and as slow as their error allows: 90 for 90 %% intervals",
+=======
+        "--trace-events",
+        type=Path,
+        metavar="FILE",
+        help="write every step and request as Chrome trace events for Perfetto: .json or .json.gz",
+>>>>>>> b22f324 (Recorded runs, servers of others, timelines and root cause over time)
     )
     group.add_argument("--out", type=Path, metavar="FILE", help="write one row per request: .csv or .parquet")
 
@@ -66,12 +73,30 @@ def run(args: Namespace) -> int:
     """Simulate and print the report."""
     if args.out is not None:
         check_out(args.out)
+<<<<<<< HEAD
     made, constraints = pools.served_by(args), slo.constraints_of(args)
+=======
+    log = None
+    if args.trace_events is not None:
+        from hasten.sim.steps import StepLog
+
+        check_trace_file(args.trace_events)
+        log = StepLog()
+    made, constraints = deployment.deployment_of(args), slo.constraints_of(args)
+>>>>>>> b22f324 (Recorded runs, servers of others, timelines and root cause over time)
     chosen = {role: spec for role, spec in policies.policies_of(args).items() if spec is not None}
     load_all(chosen)
     routes = pools.routes_of(args)
     work = workload.workload_of(args)
+<<<<<<< HEAD
     report = play(made, work, chosen, slo=slo.slo_of(args), seed=args.seed, **routes, **run_options(args))
+=======
+    report = play(made, work, chosen, slo=slo.slo_of(args), seed=args.seed, log=log, **run_options(args))
+    if log is not None:
+        from hasten.explain.trace_events import write_trace_events
+
+        write_trace_events(args.trace_events, report.records, log)
+>>>>>>> b22f324 (Recorded runs, servers of others, timelines and root cause over time)
     report = told(report, args.percentiles, args.client_overhead)
     intervals = None
     if args.interval is not None:
@@ -109,6 +134,16 @@ def check_out(path: Path) -> None:
         raise InputError(f"--out {path}: folder {path.parent} does not exist: create it or name another")
     if path.is_dir():
         raise InputError(f"--out {path}: is a folder: give the name of a file")
+
+
+def check_trace_file(path: Path) -> None:
+    """Raise InputError now for a trace that could not be written after the run."""
+    if not path.name.endswith((".json", ".json.gz")):
+        raise InputError(f"--trace-events {path}: name a .json or .json.gz file")
+    if not path.parent.is_dir():
+        raise InputError(
+            f"--trace-events {path}: folder {path.parent} does not exist: create it or name another"
+        )
 
 
 def load_all(chosen: dict[str, str]) -> None:

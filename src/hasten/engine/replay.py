@@ -6,23 +6,38 @@ many tokens answers had. What it would work out is worked out: which input a tur
 
 from __future__ import annotations
 
+from typing import Protocol
+
+from hasten.core.batch import Batch
 from hasten.core.cluster import REFUSED
 from hasten.core.request import REJECTED, Request
+from hasten.core.scheduler import Scheduler
 from hasten.engine.policies import Policies
 from hasten.engine.recording import Arrival, Departure, Recording
 from hasten.engine.step import Decision, decision, decoding
+
+
+class Watch(Protocol):
+    """Looks on while a recording is replayed. Times in seconds."""
+
+    def begins(self, scheduler: Scheduler) -> None: ...
+    def ended(self, now: float) -> None: ...  # the step in flight ended; the scheduler has not heard it yet
+    def decided(self, batch: Batch | None, now: float) -> None: ...
+    def finished(self, request: Request, tokens: int, now: float) -> None: ...
 
 
 class ReplayDiffers(Exception):
     """A replay decided otherwise: the message names step, time and both decisions."""
 
 
-def replay(recording: Recording, policies: Policies) -> int:
+def replay(recording: Recording, policies: Policies, watch: Watch | None = None) -> int:
     """Play the core against `recording` and compare every decision. Returns the number of steps compared.
+
+    `watch` is told of every step and of everybody who is served in full.
 
     Raises ReplayDiffers at the first difference.
     """
-    player = _Player(recording, policies)
+    player = _Player(recording, policies, watch)
     steps = 0
     for number, turn in enumerate(recording.turns):
         found = player.turn(turn.now)
@@ -39,8 +54,11 @@ def replay(recording: Recording, policies: Policies) -> int:
 class _Player:
     """The core in virtual time, with an executor that only counts tokens."""
 
-    def __init__(self, recording: Recording, policies: Policies) -> None:
+    def __init__(self, recording: Recording, policies: Policies, watch: Watch | None) -> None:
         self._scheduler, self._cluster = policies.core(recording.limits)
+        self._watch = watch
+        if watch is not None:
+            watch.begins(self._scheduler)
         self._inputs = [each for turn in recording.turns for each in turn.inbox]
         self._at = 0
         self._lengths = {id: tokens for turn in recording.turns for id, tokens in turn.stopped.items()}
@@ -59,13 +77,19 @@ class _Player:
         """What the core decides at `now` (s), after the step that ended and the input that came before."""
         scheduler = self._scheduler
         if scheduler.in_flight:
+            if self._watch is not None:
+                self._watch.ended(now)
             stopped, self._stopped = self._stopped, []
             for request in self._ended:
                 self._name(request)
             for request in scheduler.complete(now, stopped):
                 self._end(request)
+                if self._watch is not None:
+                    self._watch.finished(request, self._emitted[request.id], now)
         self._drain(now)
         batch = scheduler.schedule(now)
+        if self._watch is not None:
+            self._watch.decided(batch, now)
         if batch is None:
             return None
         decodes = decoding(scheduler, batch)

@@ -78,7 +78,11 @@ class Objective:
         return np.partition(samples, place, axis=1)[:, place]  # a neighbour of infinity has no average
 
     def change_interval(self, baseline: Floats, changed: Floats, *, seed: int = 0) -> Interval:
-        """95 % interval of the relative change from one column to the other: the same blocks drawn from both."""
+        """95 % prediction interval of the relative change from one column to the other, for as much traffic again.
+
+        The same blocks of requests are drawn from both. New traffic varies as much as this one did: deviations from
+        the change found are wider by the square root of 2.
+        """
         known = ~(np.isnan(baseline) | np.isnan(changed))
         before, after = baseline[known], changed[known]
         if before.size < 2:
@@ -87,4 +91,11 @@ class Objective:
         drawn = np.array([bootstrap.draw_blocks(before.size, rng) for _ in range(RESAMPLES)])
         with np.errstate(invalid="ignore", divide="ignore"):
             changes = self._of(after[drawn]) / self._of(before[drawn]) - 1.0
-        return bootstrap.from_samples([float(each) for each in changes if np.isfinite(each)], 0.95)
+        drawn_interval = bootstrap.from_samples([float(each) for each in changes if np.isfinite(each)], 0.95)
+        found = self.value(after) / self.value(before) - 1.0 if self.value(before) else math.nan
+        if not math.isfinite(found):
+            return drawn_interval
+        low, high = (
+            found + math.sqrt(2.0) * (end - found) for end in (drawn_interval.low, drawn_interval.high)
+        )
+        return Interval(max(low, -1.0), high)

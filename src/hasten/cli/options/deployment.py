@@ -85,12 +85,12 @@ def add_engine(parser: ArgumentParser, *, several: bool = False) -> None:
     )
 
 
-def add_split(parser: ArgumentParser) -> None:
-    """Flags of one deployment: device, parallel sizes, replicas."""
+def add_split(parser: ArgumentParser, *, required: bool = True) -> None:
+    """Flags of one deployment: device (`required` or not), parallel sizes, replicas."""
     group = parser.add_argument_group("deployment")
     group.add_argument(
         "--device",
-        required=True,
+        required=required,
         metavar="NAME",
         help="built-in name or alias (see `hasten devices`), or a .toml file",
     )

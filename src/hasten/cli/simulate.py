@@ -54,17 +54,16 @@ def configure(parser: ArgumentParser) -> None:
         help="network and client time per request: adds the TTFT that the client sees",
     )
     group.add_argument(
-<<<<<<< HEAD
         "--interval",
         type=values.confidence,
         metavar="PERCENT",
         help="play it twice more, with steps as fast and as slow as their error allows: 90 for 90 %% intervals",
-=======
+    )
+    group.add_argument(
         "--trace-events",
         type=Path,
         metavar="FILE",
         help="write every step and request as Chrome trace events for Perfetto: .json or .json.gz",
->>>>>>> b22f324 (Recorded runs, servers of others, timelines and root cause over time)
     )
     group.add_argument("--out", type=Path, metavar="FILE", help="write one row per request: .csv or .parquet")
 
@@ -73,30 +72,19 @@ def run(args: Namespace) -> int:
     """Simulate and print the report."""
     if args.out is not None:
         check_out(args.out)
-<<<<<<< HEAD
-    made, constraints = pools.served_by(args), slo.constraints_of(args)
-=======
-    log = None
     if args.trace_events is not None:
-        from hasten.sim.steps import StepLog
-
         check_trace_file(args.trace_events)
-        log = StepLog()
-    made, constraints = deployment.deployment_of(args), slo.constraints_of(args)
->>>>>>> b22f324 (Recorded runs, servers of others, timelines and root cause over time)
+    made, constraints = pools.served_by(args), slo.constraints_of(args)
     chosen = {role: spec for role, spec in policies.policies_of(args).items() if spec is not None}
     load_all(chosen)
     routes = pools.routes_of(args)
     work = workload.workload_of(args)
-<<<<<<< HEAD
-    report = play(made, work, chosen, slo=slo.slo_of(args), seed=args.seed, **routes, **run_options(args))
-=======
-    report = play(made, work, chosen, slo=slo.slo_of(args), seed=args.seed, log=log, **run_options(args))
-    if log is not None:
+    options = run_options(args)
+    report = play(made, work, chosen, slo=slo.slo_of(args), seed=args.seed, **routes, **options)
+    if args.trace_events is not None:
         from hasten.explain.trace_events import write_trace_events
 
-        write_trace_events(args.trace_events, report.records, log)
->>>>>>> b22f324 (Recorded runs, servers of others, timelines and root cause over time)
+        write_trace_events(args.trace_events, report.records, options["log"])
     report = told(report, args.percentiles, args.client_overhead)
     intervals = None
     if args.interval is not None:
@@ -117,7 +105,12 @@ def run(args: Namespace) -> int:
 
 def run_options(args: Namespace) -> dict[str, Any]:
     """How to play, as keywords of `simulate`."""
-    return {"stepping": args.stepping, "speeds": args.replica_speeds}
+    options: dict[str, Any] = {"stepping": args.stepping, "speeds": args.replica_speeds}
+    if args.trace_events is not None:
+        from hasten.sim.steps import StepLog
+
+        options["log"] = StepLog()
+    return options
 
 
 def check_out(path: Path) -> None:

@@ -33,7 +33,7 @@ def test_labels_of_a_recorded_run_sum_to_its_latencies(name: str) -> None:
     for prompt in some_prompts(25, 3, low=5, high=60):
         harness.submit(prompt, numbers.randint(1, 30))
     harness.finish()
-    recording = harness.engine.recording
+    recording = harness.recording
     assert isinstance(recording, Recording)
     found, _ = explain_recording(recording, policies)
     assert len(found.records) == 25

@@ -21,7 +21,7 @@ LEVELS = (
     ("policies", "latency", "fewshot", "workload", "report"),
     ("deployment", "disaggregation", "prediction"),
     ("sim", "engine"),
-    ("claims", "plan", "accuracy", "calibration", "testing", "explain", "uncertainty"),
+    ("claims", "plan", "accuracy", "calibration", "testing", "explain", "delivery", "uncertainty"),
     ("cli", "__main__"),
 )
 HEIGHT = {name: height for height, names in enumerate(LEVELS) for name in names}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
-from hasten.cli.options import deployment, policies, slo, values, workload
+from hasten.cli.options import delivery, deployment, policies, slo, values, workload
 from hasten.cli.output import text
 from hasten.cli.output.progress import Bar
 from hasten.errors import InputError
@@ -65,6 +65,7 @@ def configure(parser: ArgumentParser) -> None:
     group.add_argument("--jobs", type=values.count, metavar="N", help="processes (default: all cores)")
     policies.add_policies(parser)
     deployment.add_engine(parser)
+    delivery.add_delivery(parser, "--out")
 
 
 def run(args: Namespace) -> int:
@@ -72,8 +73,10 @@ def run(args: Namespace) -> int:
     limits = slo.slo_of(args)
     if limits is None:
         raise InputError("a plan needs a limit: give --ttft, --tpot or --e2e, such as --ttft 500ms")
+    delivery.check(args)
     work = _work_of(args)
     found = _plan(args, work, limits)
+    written = _deliver(args, found, work)
     if args.json:
         text.show_json({**found.to_dict(), "seed": args.seed})
     else:
@@ -81,8 +84,20 @@ def run(args: Namespace) -> int:
 
         named = ", ".join(f"{role} {spec}" for role, spec in policies.policies_of(args).items() if spec)
         head = f"{found.model} on {found.engine}, {named}\n{workload.line_of(work, args.workload)}"
-        text.show(f"{head}\n{render(found)}")
+        text.show("\n".join([head, render(found), *written]))
     return 0 if found else 1
+
+
+def _deliver(args: Namespace, found: Plan, work: Workload) -> list[str]:
+    """Files for the best deployment, where there is one."""
+    if found.best is None:
+        return []
+    told = {"origin": found.origin, "error": found.error, "confidence": found.confidence, "seed": args.seed}
+    rate = found.best.capacity if args.capacity else found.rate
+    chosen = {role: spec for role, spec in policies.policies_of(args).items() if spec is not None}
+    return delivery.deliver(
+        args, found.best.deployment, work, {**found.best.to_dict(), **told}, rate=rate, policies=chosen
+    )
 
 
 def _work_of(args: Namespace) -> Workload:

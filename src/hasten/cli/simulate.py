@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hasten.cli.options import deployment, policies, pools, slo, values, workload
+from hasten.cli.options import delivery, deployment, policies, pools, slo, values, workload
 from hasten.cli.output import text
 from hasten.cli.output.progress import Bar
 from hasten.errors import InputError
@@ -66,6 +66,7 @@ def configure(parser: ArgumentParser) -> None:
         help="write every step and request as Chrome trace events for Perfetto: .json or .json.gz",
     )
     group.add_argument("--out", type=Path, metavar="FILE", help="write one row per request: .csv or .parquet")
+    delivery.add_delivery(parser, "--deploy")
 
 
 def run(args: Namespace) -> int:
@@ -74,6 +75,7 @@ def run(args: Namespace) -> int:
         check_out(args.out)
     if args.trace_events is not None:
         check_trace_file(args.trace_events)
+    delivery.check(args)
     made, constraints = pools.served_by(args), slo.constraints_of(args)
     chosen = {role: spec for role, spec in policies.policies_of(args).items() if spec is not None}
     load_all(chosen)
@@ -94,10 +96,11 @@ def run(args: Namespace) -> int:
         from hasten.report.files import save_requests
 
         save_requests(report.records.select(report.records.id.argsort()), args.out)
+    written = delivery.deliver(args, made, work, report.to_dict() | {"seed": args.seed}, policies=chosen)
     if args.json:
         text.show_json(_result(args, made, work, report, checks) | _intervals(intervals))
     else:
-        text.show(_render(args, made, work, report, checks))
+        text.show("\n".join([_render(args, made, work, report, checks), *written]))
         if intervals is not None:
             text.show(_interval_table(intervals))
     return int(not all(check.holds for check in checks))

@@ -123,6 +123,28 @@ def serve(model: Any, batch: int, output: int) -> tuple[float, float, float]:
     return between - start, end - between, (spent - inside) / (engine.steps - steps)
 
 
+def linears(shape: str, dtype: str) -> None:
+    """CPU time of the compiled linear layers of a shape on one core, weights cold: the least of 25 calls."""
+    import torch
+
+    from hasten.engine.arithmetic import CompiledLinear
+
+    torch.set_num_threads(1)
+    hidden, inner = SHAPES[shape]["hidden_size"], SHAPES[shape]["intermediate_size"]
+    for outputs, inputs in ((2 * inner, hidden), (hidden, inner)):
+        layers = [CompiledLinear(torch.randn(outputs, inputs), dtype) for _ in range(20)]
+        for rows in (*BATCHES, 512):
+            states, least = torch.randn(rows, inputs), float("inf")
+            for number in range(25):
+                start = time.thread_time()
+                layers[number % len(layers)](states)
+                least = min(least, time.thread_time() - start)
+            work = outputs * inputs / least / 1e9
+            print(
+                f"{dtype} {outputs} x {inputs}, {rows} rows: {2 * rows * work:.0f} GOP/s, {work:.1f} Gweight/s"
+            )
+
+
 def child(command: list[str]) -> dict[str, float] | str:
     """What one runner found, or why it found nothing."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -201,7 +223,12 @@ def main() -> int:
     parser.add_argument("--kernels", default="auto", choices=("auto", "compiled", "torch"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--linears", action="store_true", help="measure linear layers on one core instead")
     args = parser.parse_args()
+    if args.linears:
+        for dtype in args.dtypes.split(","):
+            linears(args.shapes.split(",")[0], dtype)
+        return 0
     if args.child:
         print(json.dumps(ours(*args.child, args.kernels, args.threads)))
         return 0

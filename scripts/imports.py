@@ -22,6 +22,7 @@ LEVELS = (
     ("deployment", "disaggregation", "prediction"),
     ("sim", "engine"),
     ("claims", "plan", "accuracy", "calibration", "testing", "explain", "delivery", "uncertainty"),
+    ("page",),
     ("cli", "__main__"),
 )
 HEIGHT = {name: height for height, names in enumerate(LEVELS) for name in names}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hasten.cli.options import delivery, deployment, policies, pools, slo, values, workload
-from hasten.cli.output import text
+from hasten.cli.output import page, text
 from hasten.cli.output.progress import Bar
 from hasten.errors import InputError
 
@@ -66,6 +66,7 @@ def configure(parser: ArgumentParser) -> None:
         help="write every step and request as Chrome trace events for Perfetto: .json or .json.gz",
     )
     group.add_argument("--out", type=Path, metavar="FILE", help="write one row per request: .csv or .parquet")
+    page.add_report(group, "latencies, where they come from, steps over time, every request")
     delivery.add_delivery(parser, "--deploy")
 
 
@@ -76,6 +77,7 @@ def run(args: Namespace) -> int:
     if args.trace_events is not None:
         check_trace_file(args.trace_events)
     delivery.check(args)
+    page.check_report(args.report)
     made, constraints = pools.served_by(args), slo.constraints_of(args)
     chosen = {role: spec for role, spec in policies.policies_of(args).items() if spec is not None}
     load_all(chosen)
@@ -96,6 +98,7 @@ def run(args: Namespace) -> int:
         from hasten.report.files import save_requests
 
         save_requests(report.records.select(report.records.id.argsort()), args.out)
+    page.save_run(args, made, work, report, log=options.get("log"), checks=checks)
     written = delivery.deliver(args, made, work, report.to_dict() | {"seed": args.seed}, policies=chosen)
     if args.json:
         text.show_json(_result(args, made, work, report, checks) | _intervals(intervals))
@@ -109,7 +112,8 @@ def run(args: Namespace) -> int:
 def run_options(args: Namespace) -> dict[str, Any]:
     """How to play, as keywords of `simulate`."""
     options: dict[str, Any] = {"stepping": args.stepping, "speeds": args.replica_speeds}
-    if args.trace_events is not None:
+    has_page_of_steps = args.report is not None and args.decode_replicas is None  # pools keep no log yet
+    if args.trace_events is not None or has_page_of_steps:
         from hasten.sim.steps import StepLog
 
         options["log"] = StepLog()

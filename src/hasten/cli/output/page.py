@@ -1,0 +1,69 @@
+"""`--report out.html`: the flag, and the page of a finished run."""
+
+from __future__ import annotations
+
+from argparse import Namespace, _ArgumentGroup
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hasten.cli.options import policies, workload
+from hasten.errors import InputError
+
+if TYPE_CHECKING:
+    from hasten.plan.constraints import Check
+    from hasten.report.report import Report
+    from hasten.sim.steps import StepLog
+    from hasten.workload import Workload
+
+SUFFIXES = (".html", ".htm")
+
+
+def add_report(group: _ArgumentGroup, what: str) -> None:
+    """The flag; `what` says what the page shows."""
+    group.add_argument(
+        "--report", type=Path, metavar="FILE", help=f"write a page that opens offline (.html): {what}"
+    )
+
+
+def check_report(path: Path | None) -> None:
+    """Raise InputError now for a page that could not be written after the run."""
+    if path is None:
+        return
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"--report {path}: a report is a web page: give a name that ends in .html")
+    if not path.parent.is_dir():
+        raise InputError(f"--report {path}: folder {path.parent} does not exist: create it or name another")
+    if path.is_dir():
+        raise InputError(f"--report {path}: is a folder: give the name of a file")
+
+
+def named(args: Namespace) -> str:
+    """The policies in words."""
+    return ", ".join(f"{role} {spec}" for role, spec in policies.policies_of(args).items() if spec)
+
+
+def save_run(
+    args: Namespace,
+    made: Any,
+    work: Workload,
+    report: Report,
+    *,
+    log: StepLog | None,
+    checks: Sequence[Check] = (),
+) -> None:
+    """Write the page that --report asked for, if it did."""
+    if args.report is None:
+        return
+    from hasten.page.document import save
+    from hasten.page.run import Heading, attributed, run_data
+
+    heading = Heading(
+        model=made.model.name,
+        deployment=f"{made.label}, {made.profile.name}",
+        workload=workload.line_of(work, args.workload),
+        policies=f"{named(args)}; seed {args.seed}",
+        checks=[(check.text, check.holds) for check in checks],
+    )
+    found = None if log is None else attributed(made, work, report, log, args.replica_speeds)
+    save(args.report, f"{made.model.name} on {made.label}", run_data(heading, report, found=found, log=log))

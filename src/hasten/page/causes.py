@@ -1,0 +1,110 @@
+"""Where latency goes, as a page shows it: families of labels, their shares per request, means by percentile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hasten.explain.attribution import METRICS, Attribution
+from hasten.explain.labels import LABELS
+from hasten.page import columns
+from hasten.report.records import Records
+
+FAMILIES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "wait": (
+        "waiting",
+        (
+            "front_end",
+            "queue_step",
+            "queue_step_prefill",
+            "queue_routing",
+            "queue_slots",
+            "queue_budget",
+            "queue_memory",
+            "queue_reservation",
+            "queue_policy",
+            "preempted",
+            "held",
+        ),
+    ),
+    "again": ("computed again", ("prefill_evicted", "prefill_elsewhere", "recompute")),
+    "others": ("other requests", ("prefill_others", "decode_others", "other_ranks", "slow_replica")),
+    "prefill": ("own prefill", ("prefill_own",)),
+    "weights": ("decode: weights", ("decode_weights",)),
+    "kv": ("decode: KV", ("decode_kv",)),
+    "rest": (
+        "decode: rest",
+        ("decode_compute", "decode_communication", "decode_launches", "decode_host", "decode"),
+    ),
+}
+"""Family -> its name and its labels: the first three are time that is not the request's own work."""
+
+BANDS = ((0, 50), (50, 75), (75, 90), (90, 95), (95, 99), (99, 100))
+"""Percentiles of a metric between which requests are put together."""
+
+EXACT_UP_TO = 20_000
+"""Requests from which on shares are stored in 8 bits instead of 16."""
+
+_FAMILY_OF = {label: family for family, (_, labels) in FAMILIES.items() for label in labels}
+
+
+def labels() -> list[dict[str, str]]:
+    """Every label with its text and family."""
+    return [{"label": key, "text": text, "family": _FAMILY_OF[key]} for key, text in LABELS.items()]
+
+
+def families() -> list[dict[str, str]]:
+    """Every family with its name, in the order of a bar."""
+    return [{"family": key, "text": text} for key, (text, _) in FAMILIES.items()]
+
+
+def composition(found: Attribution) -> dict[str, list[dict[str, Any]]]:
+    """Metric -> bands of percentiles: how many requests, their mean and its labels, in milliseconds."""
+    result: dict[str, list[dict[str, Any]]] = {}
+    for metric in METRICS:
+        values = found.latency(metric)
+        known = np.flatnonzero(~np.isnan(values))
+        order = known[np.argsort(values[known], kind="stable")]
+        bands = []
+        for low, high in BANDS:
+            rows = order[round(low / 100 * order.size) : round(high / 100 * order.size)]
+            if rows.size:
+                means = {name: seconds * 1e3 for name, seconds in found.mean(metric, rows).items()}
+                bands.append(
+                    {
+                        "from_percentile": low,
+                        "to_percentile": high,
+                        "requests": int(rows.size),
+                        "mean_ms": float(values[rows].mean()) * 1e3,
+                        "labels_ms": means,
+                    }
+                )
+        result[metric] = bands
+    return result
+
+
+def lives(found: Attribution, records: Records) -> dict[str, list[dict[str, Any]]]:
+    """Shares of each label in the time up to the first token, and after it; a row per request of `records`."""
+    bits = 16 if len(records) <= EXACT_UP_TO else 8
+    place = np.argsort(records.id, kind="stable")
+    rows = place[np.searchsorted(records.id, found.records.id, sorter=place)]
+    return {
+        "to_first": _shares(found.to_first, rows, len(records), bits),
+        "after_first": _shares(found.after_first, rows, len(records), bits),
+    }
+
+
+def _shares(
+    seconds: npt.NDArray[np.float64], rows: npt.NDArray[Any], size: int, bits: int
+) -> list[dict[str, Any]]:
+    totals = np.maximum(seconds.sum(axis=1), 1e-12)
+    stored = []
+    for name, column in zip(LABELS, seconds.T, strict=True):
+        if column.any():
+            whole = np.zeros(size)
+            whole[rows] = column / totals
+            stored.append({"label": name, **columns.shares(whole, bits=bits)})
+    return stored

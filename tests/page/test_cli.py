@@ -1,0 +1,27 @@
+"""`--report` beside the numbers: it changes none of them, and says at once what can't be written."""
+
+import pytest
+
+from hasten.cli import main
+
+RUN = ["simulate", "llama-3.1-8b", "--device", "l40s", "--rate", "2", "--limit", "40", "--ttft", "1s"]
+
+
+def test_the_page_stands_beside_the_numbers(tmp_path, capsys):
+    assert main(RUN) == 0
+    alone = capsys.readouterr().out
+    assert main([*RUN, "--report", str(tmp_path / "run.html")]) == 0
+    assert capsys.readouterr().out == alone
+    assert (tmp_path / "run.html").read_text(encoding="utf-8").count('"kind":"run"') == 1
+
+
+def test_pools_have_a_page_too(tmp_path):
+    assert main([*RUN, "--decode-replicas", "1", "--report", str(tmp_path / "run.html")]) == 0
+    assert '"timeline":' not in (tmp_path / "run.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("name", "said"), [("run.txt", "ends in .html"), ("no/run.html", "does not exist")])
+def test_a_page_that_cannot_be_written_is_refused_before_the_run(tmp_path, capsys, name, said):
+    assert main([*RUN, "--report", str(tmp_path / name)]) == 2
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

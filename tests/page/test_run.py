@@ -1,0 +1,123 @@
+"""The data of a run's page says what the run says."""
+
+import itertools
+
+import numpy as np
+import pytest
+from tests.page.build import played
+
+from hasten.explain.labels import LABELS
+from hasten.page import causes, columns, steps
+from hasten.page.document import document
+from hasten.page.run import Heading, run_data
+from hasten.report import metrics
+from hasten.report.records import Records
+from hasten.report.report import Report
+
+HEADING = Heading(model="m", deployment="d", workload="w")
+
+
+def data():
+    report, found, log = played()
+    return run_data(HEADING, report, found=found, log=log)
+
+
+def test_requests_are_those_of_the_report():
+    report, rows = played()[0], data()["requests"]
+    read = {name: columns.read(column) for name, column in rows["columns"].items()}
+    by_id = np.argsort(read["id"])
+    assert rows["count"] == len(report.records)
+    of_report = report.records.select(np.argsort(report.records.id))
+    np.testing.assert_allclose(read["ttft_ms"][by_id], metrics.ttft(of_report) * 1e3, rtol=1e-6)
+    np.testing.assert_allclose(read["e2e_ms"][by_id], metrics.e2e(of_report) * 1e3, rtol=1e-6)
+    np.testing.assert_array_equal(read["output_tokens"][by_id], of_report.output_tokens)
+    assert (np.diff(read["arrival_s"]) >= 0.0).all()
+
+
+def test_every_label_has_one_family():
+    named = [label for _, labels in causes.FAMILIES.values() for label in labels]
+    assert sorted(named) == sorted(LABELS)
+
+
+def test_a_band_is_made_of_its_labels_and_bands_of_all_requests():
+    found = played()[1]
+    for metric, bands in data()["composition"].items():
+        known = int((~np.isnan(found.latency(metric))).sum())
+        assert sum(band["requests"] for band in bands) == known
+        for band in bands:
+            assert sum(band["labels_ms"].values()) == pytest.approx(band["mean_ms"], rel=1e-9)
+        means = [band["mean_ms"] for band in bands]
+        assert means == sorted(means)
+
+
+def test_shares_of_a_life_sum_to_one():
+    report, found, _ = played()
+    lives = data()["lives"]
+    whole = sum(columns.read(each) for each in lives["to_first"])
+    np.testing.assert_allclose(whole, 1.0, atol=len(LABELS) / 65535)
+    later = sum(columns.read(each) for each in lives["after_first"])
+    several = report.records.select(np.argsort(report.records.arrival, kind="stable")).output_tokens > 1
+    np.testing.assert_allclose(later[several], 1.0, atol=len(LABELS) / 65535)
+    assert found.records.id.size == whole.size
+
+
+@pytest.mark.parametrize("most", [10**6, 64])
+def test_a_timeline_keeps_the_time_that_replicas_worked(most):
+    report, _, log = played()
+    blocks = [each.num_blocks for each in report.stats.replicas]
+    ranks = steps.timeline(log, blocks, most=most)["ranks"]
+    for rank, stats in zip(ranks, report.stats.replicas, strict=True):
+        begin, end = columns.read(rank["begin_s"]), columns.read(rank["end_s"])
+        worked = columns.read(rank["prefill_share"]) + columns.read(rank["decode_share"])
+        assert (worked * (end - begin)).sum() == pytest.approx(stats.busy_seconds, rel=0.01)
+        assert columns.read(rank["kv_share"]).max() == pytest.approx(stats.kv_peak_share, abs=0.01)
+        assert rank["merged"] == (most == 64)
+        assert rank["cells"] <= most
+
+
+def test_without_a_log_there_is_neither_timeline_nor_composition():
+    found = run_data(HEADING, played()[0])
+    assert not found.keys() & {"timeline", "composition", "lives"}
+
+
+def test_requests_that_were_not_served_have_a_row_without_times():
+    records = Records(
+        arrival=[0.0, 1.0],
+        first_token=[0.5, np.nan],
+        finish=[0.9, np.nan],
+        prompt_tokens=[10, 10],
+        output_tokens=[5, 0],
+        status=[0, 1],
+    )
+    rows = run_data(HEADING, Report(records=records, origin="measured", error="none"))["requests"]
+    assert columns.read(rows["columns"]["status"]).tolist() == [0, 1]
+    assert np.isnan(columns.read(rows["columns"]["ttft_ms"])[1])
+
+
+def test_a_page_of_100_000_requests_is_below_8_mb():
+    rng, size = np.random.default_rng(0), 100_000
+    _, found, log = played()
+    arrival = np.cumsum(rng.exponential(0.03, size))
+    first = arrival + rng.exponential(0.5, size)
+    records = Records(
+        arrival=arrival,
+        scheduled=(arrival + first) / 2,
+        first_token=first,
+        finish=first + rng.exponential(8.0, size),
+        prompt_tokens=rng.integers(1, 100_000, size),
+        output_tokens=rng.integers(1, 4_000, size),
+        cached_tokens=rng.integers(0, 1_000, size),
+        session=rng.integers(0, 20_000, size),
+        replica=rng.integers(0, 8, size),
+    )
+    shown = (found.to_first.any(axis=0), found.after_first.any(axis=0))
+    spent = [rng.random((size, len(LABELS))) * each for each in shown]
+    many = type(found)(records, *spent)
+    report = Report(records=records, origin="analytical", error="unknown", stats=played()[0].stats)
+    rank = log.ranks[0]
+    long = type(rank)(0, None)
+    ends = np.cumsum(rng.exponential(0.01, 200_000)).tolist()
+    long.rows = [(begin, end, 1, 20, 900, 20, 0, 3, 23, 70, begin) for begin, end in itertools.pairwise(ends)]
+    kept = type(log)()
+    kept.ranks = [long]
+    assert len(document("big", run_data(HEADING, report, found=many, log=kept))) < 8e6

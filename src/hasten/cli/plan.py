@@ -10,7 +10,7 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
 from hasten.cli.options import delivery, deployment, policies, slo, values, workload
-from hasten.cli.output import text
+from hasten.cli.output import page, text
 from hasten.cli.output.progress import Bar
 from hasten.errors import InputError
 
@@ -66,6 +66,7 @@ def configure(parser: ArgumentParser) -> None:
     policies.add_policies(parser)
     deployment.add_engine(parser)
     delivery.add_delivery(parser, "--out")
+    page.add_report(parser.add_argument_group("page"), "what deployments trade, load up to saturation")
 
 
 def run(args: Namespace) -> int:
@@ -74,8 +75,10 @@ def run(args: Namespace) -> int:
     if limits is None:
         raise InputError("a plan needs a limit: give --ttft, --tpot or --e2e, such as --ttft 500ms")
     delivery.check(args)
+    page.check_report(args.report)
     work = _work_of(args)
     found = _plan(args, work, limits)
+    page.save_plan(args, found, work)
     written = _deliver(args, found, work)
     if args.json:
         text.show_json({**found.to_dict(), "seed": args.seed})

@@ -22,7 +22,16 @@ from hasten.report.files import write_text
 
 ASSETS = Path(__file__).parent / "assets"
 STYLES = ("page.css",)
-SCRIPTS = ("columns.js", "draw.js", "charts.js", "timeline.js", "requests.js", "page.js", "start.js")
+SCRIPTS = (
+    "columns.js",
+    "draw.js",
+    "charts.js",
+    "timeline.js",
+    "requests.js",
+    "page.js",
+    "plan.js",
+    "start.js",
+)
 
 
 def document(title: str, data: dict[str, Any]) -> str:

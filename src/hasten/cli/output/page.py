@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from argparse import Namespace, _ArgumentGroup
+from argparse import ArgumentParser, Namespace, _ArgumentGroup
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hasten.cli.options import policies, workload
+from hasten.cli.output.progress import Bar
 from hasten.errors import InputError
 
 if TYPE_CHECKING:
+    from hasten.plan import Plan
     from hasten.plan.constraints import Check
     from hasten.report.report import Report
     from hasten.sim.steps import StepLog
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".html", ".htm")
 
 
-def add_report(group: _ArgumentGroup, what: str) -> None:
+def add_report(group: ArgumentParser | _ArgumentGroup, what: str) -> None:
     """The flag; `what` says what the page shows."""
     group.add_argument(
         "--report", type=Path, metavar="FILE", help=f"write a page that opens offline (.html): {what}"
@@ -67,3 +69,36 @@ def save_run(
     )
     found = None if log is None else attributed(made, work, report, log, args.replica_speeds)
     save(args.report, f"{made.model.name} on {made.label}", run_data(heading, report, found=found, log=log))
+
+
+def save_plan(args: Namespace, found: Plan, work: Workload) -> None:
+    """Write the page that --report asked for, if it did: the best deployment is played at ten rates for it."""
+    if args.report is None:
+        return
+    from hasten.page.document import save
+    from hasten.page.load import load_curve
+    from hasten.page.plan import plan_data
+    from hasten.page.run import Heading
+
+    best = found.best
+    heading = Heading(
+        model=found.model,
+        deployment=best.label if best else "no deployment holds",
+        workload=workload.line_of(work, args.workload),
+        policies=f"{found.engine}, {named(args)}; seed {args.seed}",
+        checks=[(check.text, check.holds) for check in best.outcome.checks] if best else [],
+    )
+    curve: list[dict[str, Any]] = []
+    if best is not None and best.capacity > 0.0:
+        chosen = {role: spec for role, spec in policies.policies_of(args).items() if spec is not None}
+        with Bar(f"playing {best.label} under load") as bar:
+            curve = load_curve(
+                best.deployment,
+                work,
+                found.constraints,
+                capacity=best.capacity,
+                policies=chosen,
+                seed=args.seed,
+                progress=bar,
+            )
+    save(args.report, f"A plan for {found.model}", plan_data(heading, found, work, curve=curve))

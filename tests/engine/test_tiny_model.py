@@ -10,11 +10,15 @@ import pytest
 import torch
 from tests.tooling.scripts import ROOT, load
 
+from hasten.engine import native
+from hasten.engine.arithmetic import choose, make_decoder
 from hasten.engine.checkpoint import load_weights
 from hasten.engine.config import ModelConfig, load_config
-from hasten.engine.model import ChunkInput, Decoder, KVCache, StepInput
+from hasten.engine.executor import Model
+from hasten.engine.model import ChunkInput, Decoder, StepInput
 from hasten.engine.tokenizer import Tokenizer
 
+BLOCK = 16
 CPU = torch.device("cpu")
 CHECKPOINT = ROOT / "tests" / "data" / "tiny-python"
 needs_checkpoint = pytest.mark.skipif(
@@ -23,13 +27,23 @@ needs_checkpoint = pytest.mark.skipif(
 plain = load("tiny_model")
 
 
-def engine_logits(model: Decoder, tokens: torch.Tensor) -> torch.Tensor:
+def engine_logits(model: Model, tokens: torch.Tensor) -> torch.Tensor:
     """Logits of every position of one row, computed as one prefill chunk."""
     length = len(tokens)
-    cache = KVCache(model.config, length, dtype=torch.float32, device=CPU)
+    cache = model.cache(-(-length // BLOCK), BLOCK)
     places = torch.arange(length)
     chunk = ChunkInput(0, length, 0, places)
     return model.forward(StepInput(tokens, places, places, places, chunks=[chunk]), cache)
+
+
+def perplexity(model: Model, stream: torch.Tensor) -> float:
+    """Per token of `stream`, in windows that begin with nothing before them."""
+    nats = []
+    for at in range(0, len(stream) - 1, plain.WINDOW):
+        row = stream[at : at + plain.WINDOW + 1]
+        scores = torch.log_softmax(engine_logits(model, row[:-1]), dim=1)
+        nats.append(-scores.gather(1, row[1:, None]))
+    return math.exp(torch.cat(nats).mean())
 
 
 def decoder(folder: Path) -> tuple[ModelConfig, Decoder]:
@@ -96,14 +110,22 @@ def test_its_perplexities_are_pinned(figures: dict[str, Any], modules: list[np.n
 def test_the_engine_is_as_good(figures: dict[str, Any], modules: list[np.ndarray]) -> None:
     _, model = decoder(CHECKPOINT)
     stream = torch.from_numpy(np.concatenate(modules))[: 4 * plain.WINDOW + 1]
-    nats = []
-    for at in range(0, len(stream) - 1, plain.WINDOW):
-        row = stream[at : at + plain.WINDOW + 1]
-        scores = torch.log_softmax(engine_logits(model, row[:-1]), dim=1)
-        nats.append(-scores.gather(1, row[1:, None]))
     weights = load_weights(CHECKPOINT, load_config(CHECKPOINT), dtype=torch.float32, device=CPU)
     wanted = plain.measure(weights, [stream.numpy()])[f"exit after layer {plain.LAYERS}"]
-    assert math.exp(torch.cat(nats).mean()) == pytest.approx(wanted, rel=1e-3)
+    assert perplexity(model, stream) == pytest.approx(wanted, rel=1e-3)
+
+
+@needs_checkpoint
+@pytest.mark.parametrize("kernels", ["compiled", "torch"])
+def test_int8_costs_less_than_a_percent(kernels: str, modules: list[np.ndarray]) -> None:
+    if kernels == "compiled" and native.kernels().library is None:
+        pytest.skip(native.kernels().reason)
+    stream = torch.from_numpy(np.concatenate(modules))[: 4 * plain.WINDOW + 1]
+    config, exact = decoder(CHECKPOINT)
+    chosen = choose(config, CPU, dtype="int8", kernels=kernels)
+    weights = load_weights(CHECKPOINT, config, dtype=chosen.loaded, device=CPU)
+    quantised = make_decoder(config, weights, chosen, positions=plain.WINDOW)
+    assert perplexity(quantised, stream) == pytest.approx(perplexity(exact, stream), rel=0.01)
 
 
 @needs_checkpoint

@@ -35,6 +35,7 @@ class BlockPool:
         self._cache = cache
         self._scores = type(cache).score is not CachePolicy.score
         self._listens = type(cache).on_reuse is not CachePolicy.on_reuse
+        self._hears = type(cache).on_release is not CachePolicy.on_release
         self._entries = 0
         self._stale = 0
         self._queue: list[tuple[float, int, Segment]] = []
@@ -176,6 +177,8 @@ class BlockPool:
 
         With `keep` (preemption) its full private blocks stay findable, by this request alone, until evicted.
         """
+        if self._hears:
+            self._cache.on_release(request, self.now)
         size = self.block_size
         private = (tokens + size - 1) // size - request.shared
         if private > 0:

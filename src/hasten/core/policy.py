@@ -84,6 +84,9 @@ class CachePolicy:
     def on_reuse(self, segment: Segment, now: float) -> None:
         """A request reuses `segment`."""
 
+    def on_release(self, request: Request, now: float) -> None:
+        """`request` lets go of its blocks, because it finished (its status says so) or lost them; scores follow."""
+
 
 @dataclass
 class RoutePolicy:

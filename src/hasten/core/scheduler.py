@@ -444,6 +444,7 @@ class Scheduler:
 
     def _finish(self, request: Request) -> None:
         status = request.status
+        request.status = FINISHED
         if status == WAITING:
             self.waiting.remove(request)
             self.pool.forget(request)
@@ -461,7 +462,6 @@ class Scheduler:
             else:
                 self.pool.release(request, request.base)
             self.reserved_blocks -= request.reserved
-        request.status = FINISHED
         if self._hooks.hears_finishes:
             self.policy.on_finish(request, self.view)
 

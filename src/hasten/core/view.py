@@ -46,6 +46,12 @@ class SchedulerView:
         return iter(self._scheduler.waiting)
 
     @property
+    def next_waiting(self) -> Request | None:
+        """The next in line; None when nobody waits."""
+        waiting = self._scheduler.waiting
+        return waiting.head() if waiting.size else None
+
+    @property
     def num_waiting(self) -> int:
         """How many wait."""
         return len(self._scheduler.waiting)

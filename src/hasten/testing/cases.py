@@ -22,6 +22,7 @@ class Call:
     block_ids: tuple[int, ...] = ()
     block_tokens: int = 0
     session: int = -1
+    tool: int = -1
     priority: int = 0
     slo: SLO | None = None
 
@@ -139,6 +140,7 @@ def _calls(rng: random.Random, count: int, gap: float, block_size: int) -> list[
                 block_ids=_blocks(rng, prompt, block_tokens, names) if block_tokens else (),
                 block_tokens=block_tokens,
                 session=rng.randint(0, 3),
+                tool=id % 3 - 1,
                 priority=rng.randint(0, 2),
                 slo=slo,
             )

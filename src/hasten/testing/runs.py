@@ -180,7 +180,7 @@ def _requests(case: Case) -> dict[int, Request]:
 
 
 def _request(call: Call) -> Request:
-    return Request(
+    made = Request(
         call.id,
         call.arrival,
         call.prompt,
@@ -191,6 +191,8 @@ def _request(call: Call) -> Request:
         priority=call.priority,
         slo=call.slo,
     )
+    made.tool = call.tool
+    return made
 
 
 def _check_untouched(case: Case, requests: dict[int, Request]) -> None:
@@ -200,6 +202,7 @@ def _check_untouched(case: Case, requests: dict[int, Request]) -> None:
             ("arrival", call.arrival, request.arrival),
             ("prompt_tokens", call.prompt, request.prompt_tokens),
             ("session", call.session, request.session),
+            ("tool", call.tool, request.tool),
             ("priority", call.priority, request.priority),
             ("slo", call.slo, request.slo),
         ):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -131,13 +132,16 @@ def agents(
         raise InputError(f"number of programs = {num_programs} is below 1: ask for at least one")
     chosen = known[kind]
     arrivals = Poisson(rate).times(stream(seed, "arrivals"), num_programs).tolist()
-    draws = _Draws(chosen, seed)
-    programs = [
-        Program(at, tuple(draws.calls()), shared=kind, shared_tokens=chosen.texts.shared_tokens)
-        for at in arrivals
-    ]
+    programs = programs_of(chosen, arrivals, seed=seed)
     origin = f"agents: {num_programs} programs of kind {kind} at {rate:g}/s, seed {seed} ({chosen.source})"
     return workload_of(programs, block_tokens=block_tokens, origin=origin)
+
+
+def programs_of(kind: Kind, arrivals: Sequence[float], *, seed: int = 0) -> list[Program]:
+    """A program of `kind` for every time of `arrivals` (s): to be mixed with others, or of a kind of your own."""
+    draws = _Draws(kind, seed)
+    shared = kind.texts.shared_tokens
+    return [Program(at, tuple(draws.calls()), shared=kind.name, shared_tokens=shared) for at in arrivals]
 
 
 class _Draws:
@@ -212,9 +216,11 @@ class _Draws:
         return calls
 
     def _wait(self) -> tuple[str | None, float]:
-        """Which tool runs, and for how many seconds; a user's time has no tool."""
+        """Which tool runs, and for how many seconds; a user's time has no tool, and without both nothing happens."""
         if self.kind.user is not None:
             return None, float(self.kind.user.draw(self._tool, 1)[0])
+        if not self.kind.tools:
+            return None, 0.0
         shares = np.array([share for _, share, _ in self.kind.tools])
         name, _, seconds = self.kind.tools[int(self._tool.choice(len(shares), p=shares / shares.sum()))]
         return name, float(seconds.draw(self._tool, 1)[0])

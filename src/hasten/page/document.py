@@ -44,9 +44,16 @@ def save(path: Path, title: str, data: dict[str, Any]) -> None:
     write_text(path, document(title, data))
 
 
-def frame(title: str, data: dict[str, Any], *, scripts: Sequence[str], connect: str = "'none'") -> str:
+def frame(
+    title: str,
+    data: dict[str, Any],
+    *,
+    scripts: Sequence[str],
+    styles: Sequence[str] = STYLES,
+    connect: str = "'none'",
+) -> str:
     """A page of these scripts over `data`; `connect` is where it may send requests, by default nowhere."""
-    style, script = "\n".join(map(_asset, STYLES)), _script(tuple(scripts))
+    style, script = "\n".join(map(_asset, styles)), _script(tuple(scripts))
     policy = (
         f"default-src 'none'; base-uri 'none'; form-action 'none'; connect-src {connect}; img-src data: blob:; "
         f"style-src {_hash(style)}; script-src {_hash(script)}"

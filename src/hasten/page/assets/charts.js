@@ -25,8 +25,10 @@ function cdf(run, metric, title, width) {
   const [height, left, right, top, bottom] = [230, 34, 14, 26, 26];
   const sorted = run.sorted[metric];
   const limit = run.limits[metric];
-  const least = Math.max(sorted[0], sorted[sorted.length - 1] / 1e5, 1e-3);
-  const most = Math.max(sorted[sorted.length - 1], limit ?? 0, least * 1.5);
+  const reference = run.pinned?.sorted[metric];
+  const longest = Math.max(sorted[sorted.length - 1], reference?.[reference.length - 1] ?? 0);
+  const least = Math.max(Math.min(sorted[0], reference?.[0] ?? Infinity), longest / 1e5, 1e-3);
+  const most = Math.max(longest, limit ?? 0, least * 1.5);
   const low = Math.min(least, limit ?? least) / 1.1;
   const x = logarithmic(low, most * 1.1, left, width - right);
   const y = linear(0, 1, height - bottom, top);
@@ -42,10 +44,15 @@ function cdf(run, metric, title, width) {
   for (const value of logTicks(low, most, Math.max(3, Math.floor(width / 58)))) {
     svg.append(write(x(value), height - 8, duration(value), { class: "tick", "text-anchor": "middle" }));
   }
-  const points = [];
-  for (let i = 0; i <= 240; i++) points.push(i <= 200 ? i / 2.02 : 99 + (i - 200) / 40);
-  const line = points.map((q) => `${x(Math.max(low, percentile(sorted, q))).toFixed(1)},${y(q / 100).toFixed(1)}`);
-  svg.append(shape("polyline", { class: "curve", points: line.join(" ") }));
+  if (reference) {
+    const middle = x(percentile(reference, 75));
+    const isRight = middle > width - 80;
+    svg.append(
+      cdfLine(reference, { x, y, low, high: most * 1.1, kind: "curve pinned" }),
+      write(middle + (isRight ? -8 : 8), y(0.75) + 4, "reference", { class: "tick", "text-anchor": isRight ? "end" : "start" }),
+    );
+  }
+  svg.append(cdfLine(sorted, { x, y, low, high: most * 1.1, kind: "curve" }));
   for (const q of [50, 99]) {
     const place = x(percentile(sorted, q));
     const isRight = place > width - 60;
@@ -63,6 +70,13 @@ function cdf(run, metric, title, width) {
     },
   });
   return svg;
+}
+
+function cdfLine(sorted, { x, y, low, high, kind }) {
+  const points = [];
+  for (let i = 0; i <= 240; i++) points.push(i <= 200 ? i / 2.02 : 99 + (i - 200) / 40);
+  const line = points.map((q) => `${x(Math.min(high, Math.max(low, percentile(sorted, q)))).toFixed(1)},${y(q / 100).toFixed(1)}`);
+  return shape("polyline", { class: kind, points: line.join(" ") });
 }
 
 function limitMark(place, { width, top, bottom }, text) {

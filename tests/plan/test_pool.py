@@ -32,7 +32,7 @@ def test_fresh_processes_work_as_well(monkeypatch):
 
     shapes = (Deployment.of("llama-3.1-8b", "l40s"),)
     setting = Setting(work(), Constraints(LOOSE), shapes)
-    monkeypatch.setattr("hasten.plan.pool._context", lambda: multiprocessing.get_context("spawn"))
+    monkeypatch.setattr("hasten.plan.workers._context", lambda: multiprocessing.get_context("spawn"))
     with Pool(setting, 2) as pool:
         assert pool.result((bound, (0,))) == bound(setting, 0)
         assert pool.done == 1

@@ -63,6 +63,16 @@ def configure(parser: ArgumentParser) -> None:
         help="plan as if every step took this share longer than predicted, such as 0.25",
     )
     group.add_argument("--jobs", type=values.count, metavar="N", help="processes (default: all cores)")
+    group.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="run on a Ray cluster: host:port, auto or local (pip install 'hasten[ray]')",
+    )
+    group.add_argument(
+        "--journal",
+        metavar="FILE",
+        help="keep every result in FILE as it comes; after a crash the same command goes on with it",
+    )
     policies.add_policies(parser)
     deployment.add_engine(parser)
     delivery.add_delivery(parser, "--out")
@@ -141,5 +151,8 @@ def _plan(args: Namespace, work: Workload, limits: Any) -> Plan:
             confidence=args.confidence,
             seed=args.seed,
             jobs=args.jobs,
+            ray=args.ray,
+            journal=args.journal,
             progress=bar,
+            tell=bar.line if args.ray or args.journal else None,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,13 @@ from hasten.latency.calibration import load_calibration
 from hasten.latency.error import check_confidence
 from hasten.models import ModelShape, load_model
 from hasten.plan.bisection import Capacity, CapacityEstimate, with_interval
-from hasten.plan.candidates import Choices, devices_of, enumerate_shapes
+from hasten.plan.candidates import Choices, Rejected, devices_of, enumerate_shapes
 from hasten.plan.constraints import Constraints
-from hasten.plan.pool import Pool, Task, default_jobs
+from hasten.plan.pool import Pool
 from hasten.plan.probe import Outcome, Setting, belongs_together
 from hasten.plan.result import Plan, Row, WhatIf
 from hasten.plan.search import Search
+from hasten.plan.site import Progress, Site, Tell
 from hasten.plan.tasks import (
     RESAMPLES,
     Weighed,
@@ -32,15 +33,13 @@ from hasten.plan.tasks import (
     resampled_capacity,
     whole_capacity,
 )
+from hasten.plan.workers import Task, default_jobs
 from hasten.policies import load_policy
 from hasten.profiles import EngineProfile, load_profile
 from hasten.workload import Workload
 
 CAPACITY = "capacity"
 GROWTH = (1.10, 1.25, 1.50)
-
-Progress = Callable[[int, int], None]
-"""Called as progress(tasks done, tasks expected in all); the second is a guess that grows."""
 
 
 def plan(
@@ -64,7 +63,10 @@ def plan(
     confidence: float = 0.5,
     seed: int = 0,
     jobs: int | None = None,
+    ray: str | None = None,
+    journal: str | Path | None = None,
     progress: Progress | None = None,
+    tell: Tell | None = None,
 ) -> Plan:
     """The cheapest deployment of `model` that serves `work` at `rate` requests/s within `slo`, and what else was tried.
 
@@ -73,9 +75,10 @@ def plan(
     are those of `simulate` by role (schedule, route, cache, admit, length), `settings` those of `Deployment`.
     `pessimism` 0.25 plans as if every step took a quarter longer. `confidence` 0.9 plans with step times that the true
     ones exceed once in ten deployments, and searches once more at 0.5 to say what that costs. The result does not
-    depend on `jobs`, the number of processes (default: all cores).
+    depend on `jobs`, the number of processes (default: all cores), nor on `ray`, the address of a Ray cluster to run
+    on instead. `journal` is a file that keeps results as they come: the same call goes on with it.
 
-    Raises InputError for limits, rates, names or settings that can't be.
+    Raises InputError for limits, rates, names or settings that can't be, and for a journal of another plan.
     """
     shape, profile = _model_of(model), engine if isinstance(engine, EngineProfile) else load_profile(engine)
     choices = Choices(tp, pp, ep, tuple(kv_dtypes), _settings(settings))
@@ -87,14 +90,8 @@ def plan(
     )
     limits = Constraints(slo, percentile, attainment)
     setting = Setting(planned, limits, tuple(shapes), _policies(policies), seed, pessimism, confidence)
-    workers = default_jobs() if jobs is None else jobs
-    likely, done = (None, 0) if rate == CAPACITY else _likely(setting, max_devices, workers, progress)
-    with Pool(setting, workers) as pool:
-        pool.progress = progress
-        search = Search(setting, pool, max_devices, rejected)
-        search.bound_all()
-        found = _by_capacity(search) if rate == CAPACITY else _by_cost(search)
-        found = replace(found, confidence=confidence, likely=likely, simulations=done + pool.done)
+    with Site(setting, jobs=jobs, ray=ray, journal=journal, progress=progress, tell=tell) as site:
+        found = _searched(site, setting, max_devices, rejected, by_capacity=rate == CAPACITY)
     return replace(
         found,
         model=shape.name,
@@ -138,15 +135,22 @@ def capacity(
 # -- two questions --------------------------------------------------------------------------------------
 
 
-def _likely(
-    setting: Setting, max_devices: int | None, workers: int, progress: Progress | None
-) -> tuple[Row | None, int]:
+def _searched(
+    site: Site, setting: Setting, max_devices: int | None, rejected: list[Rejected], *, by_capacity: bool
+) -> Plan:
+    likely, done = (None, 0) if by_capacity else _likely(setting, max_devices, site)
+    with site.pool(setting) as pool:
+        search = Search(setting, pool, max_devices, rejected)
+        found = _by_capacity(search) if by_capacity else _by_cost(search)
+        return replace(found, confidence=setting.confidence, likely=likely, simulations=done + pool.done)
+
+
+def _likely(setting: Setting, max_devices: int | None, site: Site) -> tuple[Row | None, int]:
     """The cheapest deployment at a confidence of 0.5, where a higher one is asked for, and the simulations it took."""
     if setting.confidence <= 0.5:
         return None, 0
     even = replace(setting, confidence=0.5)
-    with Pool(even, workers) as pool:
-        pool.progress = progress
+    with site.pool(even) as pool:
         search = Search(even, pool, max_devices)
         search.bound_all()
         search.weigh_all()
@@ -158,6 +162,7 @@ def _likely(
 
 def _by_cost(search: Search) -> Plan:
     setting = search.setting
+    search.bound_all()
     search.weigh_all()
     best = search.cheapest()
     if best is None:
@@ -211,6 +216,7 @@ def _needed(row: Row, growth: float) -> int:
 def _by_capacity(search: Search) -> Plan:
     """Highest rate of every shape within the devices allowed; best is the one with the least cost per request."""
     setting, pool = search.setting, search.pool
+    search.bound_all()
     sizes = {
         shape: 1 if search.max_devices is None else search.max_devices // setting.shapes[shape].devices
         for shape in search.bounds

@@ -93,6 +93,7 @@ class Search:
             self.weighed[shape] = found
             if found.replicas and found.replicas <= self.most_replicas(shape):
                 cheapest = min(cheapest, self.price(shape, found.replicas))
+        self.pool.forget()
 
     # -- verification
 

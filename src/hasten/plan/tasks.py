@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from hasten.plan.bisection import CapacityEstimate, find_capacity
 from hasten.plan.bounds import Bounds, bounds_of
@@ -85,3 +87,25 @@ def resampled_capacity(
     deployment = setting.shapes[shape].with_replicas(replicas)
     work = resampled(replica_stream(setting.work, 1), part, setting.seed)
     return find_capacity(setting, deployment, work, ceiling=ceiling * replicas, start=guess)
+
+
+def told(
+    setting: Setting, task: tuple[Callable[..., Any], tuple[Any, ...]], found: object, seconds: float
+) -> str:
+    """One line about a task that ended: what ran on which deployment, what came out, and how long it took."""
+    function, (shape, *rest) = task
+    one = setting.shapes[shape]
+    replicas = rest[0] if rest and isinstance(rest[0], int) else 1
+    kv = "" if one.kv_dtype == "auto" else f", {one.kv_dtype} KV"
+    if isinstance(found, Weighed):
+        found = found.capacity
+    if isinstance(found, CapacityEstimate):
+        verdict = f"holds {found.likely:.3g} req/s"
+    elif isinstance(found, Bounds):
+        verdict = f"at most {found.rate:.3g} req/s" if found.failed is None else found.failed.text
+    elif isinstance(found, Outcome):
+        verdict = f"{'holds' if found.holds else 'fails'} at {found.rate:.3g} req/s, bound by {found.binding}"
+    else:
+        verdict = "ended"
+    name = function.__name__.replace("_", " ")
+    return f"{name} {one.with_replicas(replicas).label}{kv}: {verdict}, {seconds:.2f} s"

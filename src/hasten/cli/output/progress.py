@@ -32,6 +32,15 @@ class Bar:
             line += f", {(now - self._began) * (total - done) / done:.0f} s left"
         self._write(line)
 
+    def line(self, text: str) -> None:
+        """One line that stays, above the bar where there is one; written wherever standard error goes."""
+        if self._length:
+            self._write("")
+            sys.stderr.write("\r")
+            self._length = 0
+        sys.stderr.write(f"{self._label}: {text}\n")
+        sys.stderr.flush()
+
     def _write(self, line: str) -> None:
         sys.stderr.write("\r" + line.ljust(self._length))
         sys.stderr.flush()

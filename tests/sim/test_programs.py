@@ -53,3 +53,36 @@ def test_later_turns_find_the_answers_before_them(deployment: Deployment) -> Non
     follow_ups = work.parent is not None and float((work.parent >= 0).mean())
     assert report.prefix_hit_share > 0.9 * float(follow_ups)
     assert report.programs.calls.sum() == len(work)
+
+
+def single_blocks(work: Workload) -> Workload:
+    """The same workload with a name for every block instead of runs."""
+    names: dict[tuple[int, int], int] = {}
+    ids, counts = [], []
+    for row in range(len(work)):
+        start = 0
+        before = len(ids)
+        for run, end in zip(work.blocks_of(row), work.ends_of(row), strict=True):
+            places = range((end - start) // work.block_tokens)
+            ids.extend(names.setdefault((run, place), len(names)) for place in places)
+            start = end
+        counts.append(len(ids) - before)
+    return work.replaced(
+        block_ids=ids, block_offsets=np.concatenate(([0], np.cumsum(counts))), block_spans=None
+    )
+
+
+@pytest.mark.parametrize("kind", ["swe", "bfcl", "orchestrator"])
+@pytest.mark.parametrize(("block_size", "room"), [(16, None), (32, None), (128, None), (16, 90_000)])
+def test_runs_are_as_good_as_single_blocks(kind: str, block_size: int, room: int | None) -> None:
+    """Also where blocks of text and of KV differ in size, and where the cache is too small to keep everything."""
+    served = Deployment.of(
+        "llama-3.1-8b", "h100-sxm", block_size=block_size, max_model_len=80_000, kv_cache_tokens=room
+    )
+    work = parse_workload(f"agents:kind={kind},rate=1,n=8,seed=1").head(120)
+    work = work.slice(0, int((np.cumsum(work.prompt_tokens + work.output_tokens >= 80_000) == 0).sum()))
+    runs, singles = simulate(served, work, cost=COST), simulate(served, single_blocks(work), cost=COST)
+    assert runs.prefix_hit_share == pytest.approx(singles.prefix_hit_share, abs=0.002)
+    assert runs.e2e.mean == pytest.approx(singles.e2e.mean, rel=0.01)
+    if room is None:
+        assert np.array_equal(runs.records.cached_tokens, singles.records.cached_tokens)

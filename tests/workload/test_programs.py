@@ -14,8 +14,16 @@ from hasten.workload.programs import Call, Program, workload_of
 SIZE = 4
 
 
-def blocks(work: Workload) -> list[tuple[int, ...]]:
-    return [work.blocks_of(row) for row in range(len(work))]
+def blocks(work: Workload) -> list[tuple[tuple[int, int], ...]]:
+    """The single blocks of every row: (run, place within it)."""
+    named = []
+    for row in range(len(work)):
+        start, found = 0, []
+        for run, end in zip(work.blocks_of(row), work.ends_of(row), strict=True):
+            found += [(run, place) for place in range((end - start) // work.block_tokens)]
+            start = end
+        named.append(tuple(found))
+    return named
 
 
 def test_a_turn_begins_with_the_text_before_it() -> None:

@@ -5,6 +5,7 @@ The order of eviction is that of an engine that frees a request's blocks last to
 blocks from its head: blank blocks and cached ones wait in the same queue.
 """
 
+from bisect import bisect_left
 from heapq import heapify, heappop, heappush
 from typing import Final
 
@@ -69,7 +70,22 @@ class BlockPool:
     def _leading(self, request: Request, most: int) -> list[tuple[Segment, int]]:
         """Cached segments that `request` begins with, and how many blocks of each are of use: `most` in all."""
         leading: list[tuple[Segment, int]] = []
-        if request.block_ids:
+        if request.block_ends:
+            at = 0
+            for key, end in zip(request.block_ids, request.block_ends, strict=True):
+                blocks = end // self.block_size - at
+                if not blocks:  # it ends within the block that the one before it ends in
+                    continue
+                segment = self.index.get(key)
+                if segment is None or most <= 0:
+                    break
+                usable = min(segment.blocks, blocks, most)
+                leading.append((segment, usable))
+                most -= usable
+                if usable < blocks:
+                    break
+                at += blocks
+        elif request.block_ids:
             per_id = request.block_tokens // self.block_size
             for key in request.block_ids:
                 segment = self.index.get(key)
@@ -143,18 +159,15 @@ class BlockPool:
         Names end with the prompt, or go on over the answer (`names_answer`). A block whose content is cached
         already stays a duplicate that nobody finds.
         """
-        per_id = request.block_tokens // self.block_size
-        last = min(covered, per_id * len(request.block_ids))
+        last = min(covered, self._named(request))
         if not request.names_answer:
             last = min(last, request.prompt_tokens // self.block_size)
         at = request.shared
         if at < last and request.segments is NO_SEGMENTS:  # its first names came with the answer
             request.segments = []
         while at < last:
-            number = at // per_id
-            start = number * per_id
-            end = min(start + per_id, last)
-            key = request.block_ids[number]
+            key, start, stop = self._name_of(request, at)
+            end = min(stop, last)
             segment = self.index.get(key)
             if segment is None and at == start:
                 segment = Segment(SHARED, key, end - at, self.now)
@@ -169,6 +182,23 @@ class BlockPool:
                 request.segments.append(duplicate)
             at = end
         request.shared = at
+
+    def _named(self, request: Request) -> int:
+        """Leading blocks of `request` that have names."""
+        if request.block_ends:
+            return request.block_ends[-1] // self.block_size
+        return request.block_tokens // self.block_size * len(request.block_ids)
+
+    def _name_of(self, request: Request, at: int) -> tuple[int, int, int]:
+        """The id that names block `at`, and the blocks [start, stop) that bear it."""
+        ends = request.block_ends
+        if ends:
+            number = bisect_left(ends, (at + 1) * self.block_size)
+            start = ends[number - 1] // self.block_size if number else 0
+            return request.block_ids[number], start, ends[number] // self.block_size
+        per_id = request.block_tokens // self.block_size
+        number = at // per_id
+        return request.block_ids[number], number * per_id, (number + 1) * per_id
 
     # ---- giving back ------------------------------------------------------------------------------------
 

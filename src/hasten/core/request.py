@@ -32,7 +32,8 @@ class Request:
 
     The true output length is not here: a server does not know it. `max_tokens` is the cap the client set (or
     the room left in the context window). `block_ids` name the prompt's prefix blocks of `block_tokens` tokens
-    each, chained: an equal id means an equal prefix up to and including that block. With `names_answer` they go on
+    each, chained: an equal id means an equal prefix up to and including that block. `block_ends`, where given, are
+    the tokens up to which each id reaches instead: runs of blocks that belong together. With `names_answer` ids go on
     over the answer (full blocks only), so that a later turn finds it cached too. `tool` is the kind of tool that the
     answer calls, -1 for none: a server knows it once the answer is complete, so policies read it in `on_finish`.
     """
@@ -40,6 +41,7 @@ class Request:
     __slots__ = (
         "arrival",
         "base",
+        "block_ends",
         "block_ids",
         "block_tokens",
         "cached",
@@ -92,6 +94,7 @@ class Request:
         self.max_tokens = max_tokens
         self.block_ids = block_ids
         self.block_tokens = block_tokens
+        self.block_ends: tuple[int, ...] = ()
         self.names_answer = False
         self.session = session
         self.priority = priority

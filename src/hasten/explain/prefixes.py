@@ -25,15 +25,17 @@ def reusable(work: Workload, log: RunLog, block_size: int) -> Mapping[int, tuple
     for request, (_, index) in sorted(first.items(), key=lambda each: (each[1], each[0])):
         blocks = work.blocks_of(request)
         bit = 1 << index
-        anywhere = here = 0
+        anywhere = here = covered = 0
+        ends = work.ends_of(request)
         for place, block in enumerate(blocks):
             known = holders.get(block, 0)
             if not known or anywhere != place:
                 break
             anywhere += 1
+            covered = ends[place] if ends else anywhere * work.block_tokens
             here += bool(known & bit and here == place)
         most = (int(work.prompt_tokens[request]) - 1) // block_size * block_size
-        tokens = min(anywhere * work.block_tokens // block_size * block_size, most)
+        tokens = min(covered // block_size * block_size, most)
         if tokens:
             found[request] = tokens, "prefill_evicted" if here == anywhere else "prefill_elsewhere"
         for block in blocks:

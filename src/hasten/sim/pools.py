@@ -77,6 +77,7 @@ def continued(prompt: Request, cap: int) -> Request:
         priority=prompt.priority,
         slo=prompt.slo,
     )
+    request.block_ends = prompt.block_ends
     request.names_answer = prompt.names_answer
     request.tool = prompt.tool
     request.predicted_output = prompt.predicted_output

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from hasten.core.batch import Chunk
 from hasten.core.limits import Limits
 from hasten.core.request import Request
+from hasten.errors import InputError
 from hasten.latency.compiled import StepCost
 from hasten.workload import Workload
 
@@ -346,6 +347,8 @@ def _request(work: Workload, row: int, block_size: int) -> Walked:
     request = Walked(
         row, float(work.arrival[row]), prompt, int(work.output_tokens[row]), cap if cap > 0 else 1 << 40
     )
+    if work.block_spans is not None:
+        raise InputError("the walk knows single blocks only: give a workload without runs (block_spans)")
     if work.block_ids is not None:
         ids = work.blocks_of(row)
         # A block is known by the id that covers its last token, and by its place under that id.

@@ -135,11 +135,18 @@ def check_tool(tool: Ints, tools: tuple[str, ...]) -> None:
 
 
 def checked_blocks(
-    ids: Any, offsets: Any, block_tokens: int, prompt_tokens: Ints, answer_tokens: Ints | None = None
+    ids: Any,
+    offsets: Any,
+    block_tokens: int,
+    prompt_tokens: Ints,
+    answer_tokens: Ints | None = None,
+    *,
+    spans: Ints | None = None,
 ) -> tuple[LongInts, LongInts]:
     """Block ids and offsets that cover no more than each prompt, rounded up to whole blocks.
 
-    With `answer_tokens` they may cover the answers too, as far as blocks are full.
+    `spans` are the blocks that each id stands for, None for one each. With `answer_tokens` ids may cover the answers
+    too, as far as blocks are full.
     """
     if ids is None or offsets is None or block_tokens < 1:
         raise InputError(
@@ -153,6 +160,11 @@ def checked_blocks(
     whole = -(-prompt_tokens.astype(np.int64) // block_tokens)
     if answer_tokens is not None:
         whole = (prompt_tokens.astype(np.int64) + answer_tokens) // block_tokens
+    if spans is not None:
+        if len(spans) != len(block_ids) or (np.asarray(spans) < 1).any():
+            raise InputError(f"block_spans must give 1 or more blocks for each of {len(block_ids)} ids")
+        sums = np.concatenate(([0], np.cumsum(spans, dtype=np.int64)))
+        counts = sums[block_offsets[1:]] - sums[block_offsets[:-1]]
     too_many = counts > whole
     if too_many.any():
         row = int(np.argmax(too_many))

@@ -117,8 +117,18 @@ def _blocks(parts: Sequence[Workload], share_blocks: bool) -> dict[str, Any]:
             raise InputError("block ids run out of 64 bits: renumber the ids from 0")
         ids.append(part.block_ids + shift)
         counts.append(np.diff(part.block_offsets))
+    spans = None
+    if any(part.block_spans is not None for part in parts):
+        spans = np.concatenate([_spans(part) for part in parts])
     return {
+        "block_spans": spans,
         "block_ids": np.concatenate(ids),
         "block_offsets": np.concatenate(([0], np.cumsum(np.concatenate(counts)))),
         "block_tokens": sizes.pop(),
     }
+
+
+def _spans(part: Workload) -> Any:
+    if part.block_ids is None:
+        return np.zeros(0, dtype=np.int32)
+    return np.ones(len(part.block_ids), dtype=np.int32) if part.block_spans is None else part.block_spans

@@ -19,6 +19,9 @@ from hasten.workload.workload import Workload
 BLOCK_TOKENS = 64
 """Tokens per named block: prefix hits are whole multiples of it."""
 
+Text = tuple[tuple[int, int], ...]
+"""Runs of full blocks, as (id, blocks): what one call added to the text of the call that it continues."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -81,14 +84,14 @@ def workload_of(
 
 
 class _Rows:
-    """The columns under way. Texts are told apart by the ids of their full blocks."""
+    """The columns under way. Texts are told apart by the runs of full blocks that they consist of."""
 
     def __init__(self, block_tokens: int) -> None:
         self.block_tokens = block_tokens
         self.arrival: list[float] = []
         self.prompt: list[int] = []
         self.output: list[int] = []
-        self.blocks: list[list[int]] = []
+        self.texts: list[Text] = []
         self.session: list[int] = []
         self.parent: list[int] = []
         self.joins: list[list[int]] = []
@@ -96,8 +99,8 @@ class _Rows:
         self.wait: list[float] = []
         self.tool: list[int] = []
         self._tools: dict[str, int] = {}
-        self._shared: dict[tuple[str, int], list[int]] = {}
-        self._next_block = 0
+        self._shared: dict[tuple[str, int], Text] = {}
+        self._runs = 0
 
     def add(self, program: Program, session: int) -> None:
         """Append the calls of one program."""
@@ -107,14 +110,14 @@ class _Rows:
             before = call.continues if call.continues is not None else call.after[0] if call.after else -1
             if before >= 0:
                 row = first + before
-                context, blocks = self.prompt[row] + self.output[row], self.blocks[row]
+                context, text = self.prompt[row] + self.output[row], self.texts[row]
             else:
-                context, blocks = program.shared_tokens, beginning
+                context, text = program.shared_tokens, beginning
             prompt = context + call.tokens
             self.arrival.append(program.arrival)
             self.prompt.append(prompt)
             self.output.append(call.output)
-            self.blocks.append(self._grown(blocks, prompt + call.output))
+            self.texts.append(self._grown(text, prompt + call.output))
             self.session.append(session)
             waits = [first + earlier for earlier in call.after]
             self.parent.append(waits[0] if waits else -1)
@@ -127,28 +130,31 @@ class _Rows:
                 for row in waits:
                     self.tool[row] = kind
 
-    def _beginning(self, program: Program) -> list[int]:
+    def _beginning(self, program: Program) -> Text:
         key = (program.shared, program.shared_tokens)
         if key not in self._shared:
-            self._shared[key] = self._grown([], program.shared_tokens)
+            self._shared[key] = self._grown((), program.shared_tokens)
         return self._shared[key]
 
-    def _grown(self, blocks: list[int], tokens: int) -> list[int]:
-        """The ids of a text of `tokens` tokens that begins with the full blocks `blocks`."""
-        more = tokens // self.block_tokens - len(blocks)
-        start = self._next_block
-        self._next_block += max(0, more)
-        return [*blocks, *range(start, start + more)]
+    def _grown(self, text: Text, tokens: int) -> Text:
+        """The runs of a text of `tokens` tokens that begins with the full blocks of `text`."""
+        more = tokens // self.block_tokens - sum(blocks for _, blocks in text)
+        if more <= 0:
+            return text
+        self._runs += 1
+        return (*text, (self._runs, more))
 
     def workload(self, origin: str) -> Workload:
         """The columns, checked."""
-        counts = [len(each) for each in self.blocks]
+        counts = [len(each) for each in self.texts]
+        runs = [run for each in self.texts for run in each]
         links = any(self.joins)
         return Workload(
             arrival=np.array(self.arrival),
             prompt_tokens=np.array(self.prompt),
             output_tokens=np.array(self.output),
-            block_ids=np.array([block for each in self.blocks for block in each], dtype=np.int64),
+            block_ids=np.array([key for key, _ in runs], dtype=np.int64),
+            block_spans=np.array([blocks for _, blocks in runs], dtype=np.int32),
             block_offsets=np.concatenate(([0], np.cumsum(counts, dtype=np.int64))),
             block_tokens=self.block_tokens,
             session=np.array(self.session),

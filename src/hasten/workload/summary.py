@@ -94,4 +94,7 @@ def _hit_share(workload: Workload) -> float:
     """Blocks whose id came before over all blocks."""
     if workload.block_ids is None or not len(workload.block_ids):
         return math.nan
-    return 1.0 - len(np.unique(workload.block_ids)) / len(workload.block_ids)
+    _, first = np.unique(workload.block_ids, return_index=True)
+    if workload.block_spans is None:
+        return 1.0 - len(first) / len(workload.block_ids)
+    return 1.0 - float(workload.block_spans[first].sum() / workload.block_spans.sum())

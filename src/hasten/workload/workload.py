@@ -45,6 +45,8 @@ class Workload:
     block_ids       int64 [sum of blocks], ids of consecutive prompt blocks of all requests, flattened; equal
                     id means equal block and equal prefix up to it; a request's last block may be partial
     block_offsets   int64 [n + 1]; request i has blocks [block_offsets[i], block_offsets[i + 1])
+    block_spans     int32 [sum of blocks], blocks that each id stands for where one names a run of blocks that belong
+                    together (None: one each); shared in part, a run stays in the cache whole
     block_tokens    tokens per block id (512 Mooncake, 16 Bailian, 64 Weka), 0 without blocks
     session         int32 [n], conversation number, -1 none
     parent          int32 [n], row of the previous turn (always an earlier row), -1 none
@@ -69,6 +71,7 @@ class Workload:
     output_tokens: Ints
     block_ids: LongInts | None = None
     block_offsets: LongInts | None = None
+    block_spans: Ints | None = None
     block_tokens: int = 0
     session: Ints | None = None
     parent: Ints | None = None
@@ -106,7 +109,12 @@ class Workload:
                 self.block_tokens,
                 checked["prompt_tokens"],
                 checked["output_tokens"] if self.names_answers else None,
+                spans=self.block_spans,
             )
+            if self.block_spans is not None:
+                checked["block_spans"] = frozen(
+                    self.block_spans, np.int32, "block_spans", len(checked["block_ids"])
+                )
         for name, column in checked.items():
             object.__setattr__(self, name, column)
 
@@ -197,6 +205,14 @@ class Workload:
         first, stop = self.block_offsets[row], self.block_offsets[row + 1]
         return tuple(self.block_ids[first:stop].tolist())
 
+    def ends_of(self, row: int) -> tuple[int, ...]:
+        """Tokens up to which each block id of one request reaches, empty where ids name single blocks."""
+        if self.block_spans is None or self.block_offsets is None:
+            return ()
+        first, stop = self.block_offsets[row], self.block_offsets[row + 1]
+        ends = np.cumsum(self.block_spans[first:stop], dtype=np.int64) * self.block_tokens
+        return tuple(ends.tolist())
+
     def columns_as_lists(self) -> Columns:
         """Columns as plain Python lists, for loops that index one row at a time."""
         blocks: list[tuple[int, ...]] | None = None
@@ -251,6 +267,8 @@ class Workload:
             offsets = self.block_offsets[start : stop + 1]
             changes["block_ids"] = self.block_ids[offsets[0] : offsets[-1]]
             changes["block_offsets"] = offsets - offsets[0]
+            if self.block_spans is not None:
+                changes["block_spans"] = self.block_spans[offsets[0] : offsets[-1]]
         return self.replaced(**changes, note=f"rows {start} to {stop - 1}")
 
     def scaled(self, *, rate: float) -> Workload:

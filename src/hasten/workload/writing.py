@@ -37,6 +37,10 @@ def write(workload: Workload, path: Path, format: str | None) -> None:
         raise InputError(
             f"{path}: a {format} trace can't hold joins and tools: replaced(joins=None, tool=None)"
         )
+    if workload.block_spans is not None:
+        raise InputError(
+            f"{path}: a {format} trace can't hold runs of blocks: make the workload from programs again"
+        )
     columns = workload.columns_as_lists()
     if format == "mooncake":
         kept = ("session", "parent", "think_s", "priority", "max_tokens")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import cache
+from typing import Any
 
 import numpy as np
 
 from hasten.core.request import SLO
 from hasten.deployment import Deployment
 from hasten.explain.attribution import Attribution
+from hasten.explain.labels import LABELS
 from hasten.explain.setup import Setup
+from hasten.page.run import Heading, run_data
+from hasten.report.records import Records
 from hasten.report.report import Report
 from hasten.sim.steps import StepLog
 from hasten.workload import Workload
@@ -30,3 +35,34 @@ def played() -> tuple[Report, Attribution, StepLog]:
     """The run."""
     deployment = Deployment.of("llama-3.1-8b", "l40s", replicas=2)
     return Setup(deployment=deployment, work=workload(), slo=SLO(ttft=0.4, tpot=0.05)).attributed()
+
+
+def large(size: int = 100_000) -> dict[str, Any]:
+    """The data of a page of very many requests, every column and label in use, drawn at random."""
+    rng = np.random.default_rng(0)
+    _, found, log = played()
+    arrival = np.cumsum(rng.exponential(0.03, size))
+    first = arrival + rng.exponential(0.5, size)
+    records = Records(
+        arrival=arrival,
+        scheduled=(arrival + first) / 2,
+        first_token=first,
+        finish=first + rng.exponential(8.0, size),
+        prompt_tokens=rng.integers(1, 100_000, size),
+        output_tokens=rng.integers(1, 4_000, size),
+        cached_tokens=rng.integers(0, 1_000, size),
+        session=rng.integers(0, 20_000, size),
+        replica=rng.integers(0, 8, size),
+    )
+    shown = (found.to_first.any(axis=0), found.after_first.any(axis=0))
+    spent = [rng.random((size, len(LABELS))) * each for each in shown]
+    many = type(found)(records, *spent)
+    report = Report(records=records, origin="analytical", error="unknown", stats=played()[0].stats)
+    rank = log.ranks[0]
+    long = type(rank)(0, None)
+    ends = np.cumsum(rng.exponential(0.01, 200_000)).tolist()
+    long.rows = [(begin, end, 1, 20, 900, 20, 0, 3, 23, 70, begin) for begin, end in itertools.pairwise(ends)]
+    kept = type(log)()
+    kept.ranks = [long]
+    heading = Heading(model="m", deployment="d", workload="w")
+    return run_data(heading, report, found=many, log=kept)

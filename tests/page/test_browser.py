@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.page.browser import Tab, chromium
-from tests.page.build import played
+from tests.page.build import large, played
 
 from hasten.page.document import save
 from hasten.page.run import Heading, run_data
@@ -166,3 +166,18 @@ def test_it_prints(tab):
     paper = tab.page.pdf(prefer_css_page_size=True)
     assert paper.startswith(b"%PDF")
     assert paper.count(b"/Type /Page\n") + paper.count(b"/Type /Page ") in range(2, 9)
+
+
+@pytest.mark.slow
+def test_100_000_requests_are_there_within_two_seconds(browser, tmp_path):
+    save(tmp_path / "big.html", "big", large())
+    tab = Tab(browser)
+    page = tab.open((tmp_path / "big.html").as_uri())
+    assert page.evaluate("performance.now()") < 2_000  # since the navigation began
+    began = page.evaluate("performance.now()")
+    page.get_by_label("Filter requests").fill("ttft > 1s")
+    page.locator("output", has_text="of 100,000 requests").and_(
+        page.locator("output:not(:text-matches('^100,000'))")
+    ).wait_for()
+    assert page.evaluate("performance.now()") - began < 1_000
+    assert tab.complaints == []

@@ -1,6 +1,7 @@
 """`--report` beside the numbers: it changes none of them, and says at once what can't be written."""
 
 import pytest
+from tests.page.browser import Tab, chromium
 
 from hasten.cli import main
 
@@ -25,3 +26,23 @@ def test_a_page_that_cannot_be_written_is_refused_before_the_run(tmp_path, capsy
     assert main([*RUN, "--report", str(tmp_path / name)]) == 2
     assert said in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_an_explained_run_has_its_bottleneck_and_changes_on_the_page(tmp_path):
+    arguments = ["explain", *RUN[1:], "--report", str(tmp_path / "why.html")]
+    assert main(arguments) == 0
+    with chromium() as browser:
+        tab = Tab(browser)
+        page = tab.open((tmp_path / "why.html").as_uri())
+        assert page.locator(".sentence").inner_text().startswith("Bottleneck: ")
+        shown = page.locator(".effect-dot").count()
+        page.get_by_role("button", name="Causes").click()
+        page.wait_for_timeout(50)
+        assert 0 < page.locator(".effect-dot").count() < shown
+        assert tab.complaints == []
+
+
+def test_what_was_observed_has_no_page(tmp_path, capsys):
+    arguments = ["explain", "--metrics", "x.csv", "--report", str(tmp_path / "why.html")]
+    assert main(arguments) == 2
+    assert "simulated run" in capsys.readouterr().err

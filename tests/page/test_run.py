@@ -1,10 +1,8 @@
 """The data of a run's page says what the run says."""
 
-import itertools
-
 import numpy as np
 import pytest
-from tests.page.build import played
+from tests.page.build import large, played
 
 from hasten.explain.labels import LABELS
 from hasten.page import causes, columns, steps
@@ -95,29 +93,4 @@ def test_requests_that_were_not_served_have_a_row_without_times():
 
 
 def test_a_page_of_100_000_requests_is_below_8_mb():
-    rng, size = np.random.default_rng(0), 100_000
-    _, found, log = played()
-    arrival = np.cumsum(rng.exponential(0.03, size))
-    first = arrival + rng.exponential(0.5, size)
-    records = Records(
-        arrival=arrival,
-        scheduled=(arrival + first) / 2,
-        first_token=first,
-        finish=first + rng.exponential(8.0, size),
-        prompt_tokens=rng.integers(1, 100_000, size),
-        output_tokens=rng.integers(1, 4_000, size),
-        cached_tokens=rng.integers(0, 1_000, size),
-        session=rng.integers(0, 20_000, size),
-        replica=rng.integers(0, 8, size),
-    )
-    shown = (found.to_first.any(axis=0), found.after_first.any(axis=0))
-    spent = [rng.random((size, len(LABELS))) * each for each in shown]
-    many = type(found)(records, *spent)
-    report = Report(records=records, origin="analytical", error="unknown", stats=played()[0].stats)
-    rank = log.ranks[0]
-    long = type(rank)(0, None)
-    ends = np.cumsum(rng.exponential(0.01, 200_000)).tolist()
-    long.rows = [(begin, end, 1, 20, 900, 20, 0, 3, 23, 70, begin) for begin, end in itertools.pairwise(ends)]
-    kept = type(log)()
-    kept.ranks = [long]
-    assert len(document("big", run_data(HEADING, report, found=many, log=kept))) < 8e6
+    assert len(document("big", large())) < 8e6

@@ -11,7 +11,7 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 from hasten.cli.options import deployment, observed, policies, slo, workload
-from hasten.cli.output import table, text
+from hasten.cli.output import page, table, text
 from hasten.cli.output.progress import Bar
 from hasten.cli.simulate import load_all
 from hasten.errors import InputError
@@ -52,12 +52,16 @@ def configure(parser: ArgumentParser) -> None:
     )
     policies.add_speeds(group)
     observed.add_observed(parser)
+    page.add_report(group, "the run, the bottleneck, what one change would buy")
     group.add_argument("--all", action="store_true", help="show every label and every change")
 
 
 def run(args: Namespace) -> int:
     """Explain and print."""
+    page.check_report(args.report)
     if observed.is_observed(args):
+        if args.report is not None:
+            raise InputError("--report is of a simulated run: give MODEL and --device, or leave it out")
         return observed.run(args)
     for name in ("model", "device"):
         if getattr(args, name) is None:
@@ -81,6 +85,7 @@ def run(args: Namespace) -> int:
     )
     with Bar(f"explaining {made.label}") as bar:
         found = explain(setup, objective_of(args, setup.run() if limits else None), progress=bar)
+    page.save_explained(args, made, setup.work, found)
     if args.json:
         text.show_json(
             {"model": made.model.name, "deployment": made.label, "engine": made.profile.name}

@@ -28,6 +28,7 @@ SCRIPTS = (
     "charts.js",
     "timeline.js",
     "requests.js",
+    "whatif.js",
     "page.js",
     "plan.js",
     "start.js",

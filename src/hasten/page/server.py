@@ -30,6 +30,7 @@ SCRIPTS = (
     "charts.js",
     "timeline.js",
     "requests.js",
+    "whatif.js",
     "page.js",
     "live.js",
     "start.js",

@@ -12,6 +12,8 @@ from hasten.cli.output.progress import Bar
 from hasten.errors import InputError
 
 if TYPE_CHECKING:
+    from hasten.explain.explanation import Explanation
+    from hasten.page.run import Heading
     from hasten.plan import Plan
     from hasten.plan.constraints import Check
     from hasten.report.report import Report
@@ -58,17 +60,37 @@ def save_run(
     if args.report is None:
         return
     from hasten.page.document import save
-    from hasten.page.run import Heading, attributed, run_data
+    from hasten.page.run import attributed, run_data
 
-    heading = Heading(
+    heading = _heading(args, made, work, checks)
+    found = None if log is None else attributed(made, work, report, log, args.replica_speeds)
+    save(args.report, f"{made.model.name} on {made.label}", run_data(heading, report, found=found, log=log))
+
+
+def save_explained(args: Namespace, made: Any, work: Workload, found: Explanation) -> None:
+    """Write the page of an explained run that --report asked for, if it did."""
+    if args.report is None:
+        return
+    from hasten.cli.options import slo
+    from hasten.page.document import save
+    from hasten.page.run import run_data
+
+    constraints = slo.constraints_of(args)
+    checks = () if constraints is None else constraints.check(found.report.records)
+    data = run_data(_heading(args, made, work, checks), found.report, found=found.attribution)
+    save(args.report, f"Why {made.model.name} is slow", data | {"explanation": found.to_dict()})
+
+
+def _heading(args: Namespace, made: Any, work: Workload, checks: Sequence[Check]) -> Heading:
+    from hasten.page.run import Heading
+
+    return Heading(
         model=made.model.name,
         deployment=f"{made.label}, {made.profile.name}",
         workload=workload.line_of(work, args.workload),
         policies=f"{named(args)}; seed {args.seed}",
         checks=[(check.text, check.holds) for check in checks],
     )
-    found = None if log is None else attributed(made, work, report, log, args.replica_speeds)
-    save(args.report, f"{made.model.name} on {made.label}", run_data(heading, report, found=found, log=log))
 
 
 def save_plan(args: Namespace, found: Plan, work: Workload) -> None:

@@ -189,7 +189,7 @@ function probe(svg, { from, to, top, bottom, read, keys = true }) {
 
 // ---- charts as files -----------------------------------------------------------------------------------------
 
-const KEPT = ["fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "fill-opacity", "paint-order", "stroke-linejoin", "font-size", "font-weight", "text-anchor"];
+const KEPT = ["fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "fill-opacity", "paint-order", "stroke-linejoin", "stroke-linecap", "font-size", "font-weight", "text-anchor"];
 
 // A copy that needs no style sheet: colours and sizes as they are on the page now.
 function standalone(svg) {

@@ -68,10 +68,12 @@ function provenance(figures, version) {
 function runPage(data) {
   const run = decodedRun(data);
   const charts = runCharts();
-  const { heading } = run;
-  const main = el("main", {}, masthead("report", heading, [heading.workload, heading.policies]), verdict(heading.checks), runNumbers(run), ...charts.nodes, provenance(run.figures, run.version));
+  const { heading, explanation } = run;
+  const changes = explanation ? whatIfFigure(explanation) : null;
+  const main = el("main", {}, masthead("report", heading, [heading.workload, heading.policies]), verdict(heading.checks), runNumbers(run), explanation ? el("p", { class: "sentence", text: `Bottleneck: ${explanation.sentence}.` }) : "", changes?.node ?? "", ...charts.nodes, provenance(run.figures, run.version));
   document.body.append(main, charts.life, tip);
   charts.update(run);
+  changes?.redraw();
 }
 
 PAGES.run = runPage;

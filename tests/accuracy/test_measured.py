@@ -42,6 +42,8 @@ def test_a_run_of_the_model_itself_differs_in_nothing():
     assert all(abs(each.error) < 1e-9 for each in found.figures)
     assert found.step_factor == 1.0
     assert found.front_end == pytest.approx(0.0, abs=1e-9)
+    measured, predicted = found.throughput
+    assert predicted == pytest.approx(measured, rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,22 @@ def test_parts_sum_to_the_difference(real):
     found = join(PLAIN, run(real, Poisson(5.0)), kv_cache_tokens=300_000)
     for each in found.figures:
         assert sum(each.parts.values()) == pytest.approx(each.predicted - each.measured, rel=1e-9, abs=1e-12)
+
+
+def test_throughput_is_tokens_until_the_last_one():
+    records = run(truth(step_seconds=5e-3), Poisson(50.0))
+    measured, predicted = join(PLAIN, records).throughput
+    assert measured == pytest.approx(
+        records.output_tokens.sum() / (records.finish.max() - records.arrival.min())
+    )
+    assert predicted > 1.02 * measured
+
+
+def test_prompts_from_the_prefix_cache_are_told():
+    records = run(PLAIN, Poisson(5.0))
+    columns = records.columns() | {"cached_tokens": records.prompt_tokens // 2}
+    assert any("prefix cache" in note for note in join(PLAIN, type(records)(**columns)).notes)
+    assert not any("prefix cache" in note for note in join(PLAIN, records).notes)
 
 
 def test_slow_steps_are_step_time():

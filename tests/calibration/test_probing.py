@@ -20,6 +20,8 @@ PREDICTOR = Predictor(MADE)
 class MadeUp:
     """A server with known coefficients and a clock of its own."""
 
+    predictor = PREDICTOR
+
     def __init__(self, noise=0.02, **values):
         self.theta = np.zeros(len(NAMES))
         for name, value in values.items():
@@ -31,9 +33,9 @@ class MadeUp:
 
     def measure(self, probe, number):
         self.sent.append(probe)
-        self.now += probe.seconds(PREDICTOR, self.theta)
+        self.now += probe.seconds(self.predictor, self.theta)
         expected = probe.expected()
-        seconds = PREDICTOR.seconds([expected], self.theta)[0] * np.exp(self.noise[number])
+        seconds = self.predictor.seconds([expected], self.theta)[0] * np.exp(self.noise[number])
         return [
             Sample(f"probe {number + 1}", float(seconds), expected.steps, front_tokens=expected.front_tokens)
         ]
@@ -58,6 +60,22 @@ def test_ten_probes_are_enough_and_all_differ():
     assert gaps.max() < 0.06
     assert relative_error(found.calibration.decode) < 0.08
     assert {each.output == 1 for each in server.sent} == {True, False}
+
+
+def test_an_engine_bound_by_its_host_is_found(tmp_path):
+    """Twenty milliseconds a step and 0.3 for every sequence, on a device whose own share is a millisecond."""
+    small = {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 8, "vocab_size": 2048}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 1024}
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], **small, **heads}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    made = Deployment.of(tmp_path, "cpu", engine="hasten", max_num_seqs=32)
+    server = MadeUp(step_seconds=20e-3, sequence_seconds=0.3e-3, compute=1.0, front_end_seconds=3e-3)
+    server.predictor = Predictor(made)
+    found = calibrate(made, run_probes(made, server.measure, server.clock, count=10), own_clock=True)
+    assert found.calibration.coefficients.sequence_seconds == pytest.approx(0.3e-3, rel=0.35)
+    targets = [Probe(n, 256, 24).expected() for n in (1, 4, 32)]
+    truth, fitted = (server.predictor.seconds(targets, theta) for theta in (server.theta, found.fit.theta))
+    assert np.abs(fitted / truth - 1.0).max() < 0.05
 
 
 def test_chosen_probes_leave_less_open_than_small_ones():

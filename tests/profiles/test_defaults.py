@@ -27,6 +27,7 @@ VLLM_TABLE = {
     ("vllm-0.33", "h200-sxm"): (8192, 16384, 1024, 1024),
     ("vllm-0.33", "a100-sxm-80g"): (2048, 8192, 256, 256),
     ("vllm-0.33", "t4"): (2048, 8192, 256, 256),
+    ("vllm-cpu-0.32", "cpu-2core"): (2048, 4096, 128, 256),
 }
 
 
@@ -84,6 +85,7 @@ QUIRKS = {
     "vllm-0.14": ("fits_now", "newest", 2, False, True, "fraction_of_total", 0.90, False),
     "vllm-0.19": ("fits_now", "newest", 2, True, True, "fraction_of_total", 0.90, False),
     "vllm-0.33": ("fits_now", "newest", 2, True, True, "fraction_of_total", 0.92, True),
+    "vllm-cpu-0.32": ("fits_now", "newest", 1, True, True, "fraction_of_total", 0.92, False),
     "sglang-0.5.23": ("expected_output", "fewest_generated", 2, True, False, "static_fraction", 0.0, False),
     "trtllm-1.2": ("max_output", "newest", 2, True, True, "fraction_of_free", 0.9, False),
     "hasten-0.1": ("fits_now", "newest", 1, True, True, "fraction_of_total", 0.8, False),

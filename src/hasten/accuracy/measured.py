@@ -25,6 +25,9 @@ from hasten.workload.columns import ClosedLoop
 CLOSE = 1e-3
 """Relative difference of mean TPOT at which the step times count as the measured ones."""
 
+CACHED = 0.01
+"""Share of prompt tokens from the server's prefix cache above which the simulation plays another load."""
+
 QUANTITIES = ("ttft", "tpot", "e2e")
 _MEAN, _P99 = "mean", "p99"
 
@@ -52,12 +55,14 @@ class Joined:
     """A measured run and its simulation, joined by request.
 
     ``per_request`` holds the median of each request's relative error without sign; ``step_factor`` is what steps have
-    to be multiplied by for the measured mean TPOT, ``front_end`` the seconds missing before the engine.
+    to be multiplied by for the measured mean TPOT, ``front_end`` the seconds missing before the engine, ``throughput``
+    output tokens per second from first arrival to last token, (measured, predicted).
     """
 
     figures: tuple[Figure, ...]
     per_request: dict[str, float]
     requests: int
+    throughput: tuple[float, float]
     step_factor: float = 1.0
     front_end: float = 0.0
     origin: str = "analytical"
@@ -72,6 +77,7 @@ class Joined:
             "stated_error": self.error,
             "step_time_factor": self.step_factor,
             "front_end_ms": self.front_end * 1e3,
+            "output_throughput": dict(zip(("measured", "predicted"), self.throughput, strict=True)),
             "per_request_median_error": self.per_request,
             "figures": {
                 each.name: {
@@ -99,7 +105,7 @@ def join(
         raise InputError("no request of the measured run was served: nothing to compare")
     kept = kept.select(np.argsort(kept.arrival, kind="stable"))
     work = _workload(kept, users)
-    truth = latencies(kept)
+    truth = latencies(kept) | {"finish": kept.finish - kept.arrival[0]}
     stages = [("predicted", _played(deployment, work))]
     known = deployment
     if kv_cache_tokens is not None and deployment.kv_cache_tokens is None:
@@ -117,6 +123,7 @@ def join(
         figures,
         each,
         len(kept),
+        (_throughput(kept, truth), _throughput(kept, first)),
         factor,
         front,
         deployment.latency.origin,
@@ -136,6 +143,11 @@ def latencies(records: Records) -> dict[str, Floats]:
     }
 
 
+def _throughput(kept: Records, found: dict[str, Floats]) -> float:
+    """Output tokens per second from the first arrival to the last token."""
+    return float(kept.output_tokens.sum() / found["finish"].max())
+
+
 def _workload(kept: Records, users: int | None) -> Workload:
     return Workload(
         arrival=kept.arrival - kept.arrival[0],
@@ -148,7 +160,7 @@ def _workload(kept: Records, users: int | None) -> Workload:
 
 
 def _played(deployment: Deployment, work: Workload, factor: float = 1.0) -> dict[str, Floats]:
-    """Latencies of a simulation in the order of the workload, all steps multiplied by ``factor``."""
+    """Latencies and ends of a simulation in the order of the workload, all steps multiplied by ``factor``."""
     cost = deployment.cost if factor == 1.0 else scaled(deployment.cost, factor)
     records = simulate(deployment, work, cost=cost).records
     rows = records.select(np.argsort(records.id))
@@ -156,7 +168,7 @@ def _played(deployment: Deployment, work: Workload, factor: float = 1.0) -> dict
         raise InputError(
             "the simulation turned requests away that the server took: check the deployment's limits"
         )
-    return latencies(rows)
+    return latencies(rows) | {"finish": rows.finish}
 
 
 def _step_factor(
@@ -205,6 +217,12 @@ def _notes(measured: Records, kept: Records, users: int | None, kv_cache_tokens:
     lost = len(measured) - len(kept)
     if lost:
         found.append(f"{lost:,} requests that were not served are left out of both")
+    cached = float(kept.cached_tokens.sum() / kept.prompt_tokens.sum())
+    if cached > CACHED:
+        found.append(
+            f"{cached:.0%} of the prompt tokens came from the server's prefix cache, and the simulation, which knows "
+            "lengths alone, computes them: replay with other prompts (`hasten bench --seed`)"
+        )
     if kv_cache_tokens is None:
         found.append(
             "KV capacity can't be told apart: give --kv-cache-tokens as the engine logged it; without, its part is in "

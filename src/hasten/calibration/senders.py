@@ -16,7 +16,11 @@ from hasten.calibration.sample import Sample
 from hasten.calibration.traffic import lone_ttft, one_decode, turn_samples
 from hasten.deployment import Deployment
 from hasten.errors import InputError
+from hasten.report.records import Records
 from hasten.workload import Workload
+
+REPEATS = 3
+"""Times that a probe of one sequence is sent, one after the other, for the median: one first token averages nothing."""
 
 
 def http_sender(target: Any, deployment: Deployment) -> Callable[[Probe, int], list[Sample]]:
@@ -25,7 +29,7 @@ def http_sender(target: Any, deployment: Deployment) -> Callable[[Probe, int], l
 
     from hasten.engine.load import Load
 
-    def send(probe: Probe, number: int) -> list[Sample]:
+    def served(probe: Probe, number: int, turn: int) -> Records:
         ones = np.ones(probe.sequences, dtype=np.int32)
         work = Workload(
             arrival=np.zeros(probe.sequences),
@@ -34,22 +38,32 @@ def http_sender(target: Any, deployment: Deployment) -> Callable[[Probe, int], l
             max_tokens=probe.output * ones,
             origin="probe",
         )
-        load = Load(replace(target, seed=target.seed + 1 + number), work)
+        load = Load(replace(target, seed=target.seed + 1 + number + 1000 * turn), work)
         records = asyncio.run(load.run())
         if not records.is_ok.all():
             reason = next(iter(load.errors), "no answer")
             raise InputError(
                 f"{target.url}: probe {number + 1} failed ({reason}): is the model's context long enough?"
             )
+        return records
+
+    def send(probe: Probe, number: int) -> list[Sample]:
         where = f"probe {number + 1} ({probe.sequences} x {probe.prompt} tokens)"
+        runs = [served(probe, number, turn) for turn in range(REPEATS if probe.sequences == 1 else 1)]
         found = []
         if probe.output > 1:
-            found += one_decode(records, deployment, where)
+            found.append(_middle([one_decode(run, deployment, where) for run in runs]))
         if probe.sequences == 1:
-            found.append(lone_ttft(records, 0, deployment, where))
-        return found
+            found.append(_middle([[lone_ttft(run, 0, deployment, where)] for run in runs]))
+        return [sample for each in found for sample in each]
 
     return send
+
+
+def _middle(runs: list[list[Sample]]) -> list[Sample]:
+    """The run of median duration, of those that told anything."""
+    told = sorted((each for each in runs if each), key=lambda each: each[0].seconds)
+    return told[len(told) // 2] if told else []
 
 
 def engine_sender(engine: Any, vocab: int) -> Callable[[Probe, int], list[Sample]]:

@@ -38,8 +38,10 @@ def render(found: Joined) -> str:
         rows.append([each.name, *figures, f"{each.error:+.1%}", *parts])
     head = ["figure", "measured ms", "predicted ms", "error", *names]
     each_one = ", ".join(f"{kind} {error:.1%}" for kind, error in found.per_request.items())
+    measured, predicted = found.throughput
     lines = [
         table.table(head, rows, right=list(range(1, len(head)))),
+        f"Output: {measured:,.1f} tok/s measured, {predicted:,.1f} predicted ({predicted / measured - 1.0:+.1%})",
         f"{found.requests:,} requests, joined one by one; median error of one request: {each_one}",
         f"Steps x {found.step_factor:.3f} would meet the measured mean TPOT"
         + (f"; {found.front_end * 1e3:.1f} ms are missing before the engine" if found.front_end else ""),

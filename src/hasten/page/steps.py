@@ -6,6 +6,7 @@ small: shares of time are kept, peaks stay peaks.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,12 +24,16 @@ Floats = npt.NDArray[np.float64]
 
 def timeline(log: RunLog, blocks: Sequence[int], *, most: int = MOST_CELLS) -> dict[str, Any]:
     """Every rank's cells. `blocks` are the KV blocks of each rank; times in seconds of the run's clock."""
-    several = len({rank.replica for rank in log.ranks}) < len(log.ranks)
+    ranks_of = Counter(rank.replica for rank in log.ranks)
     room = max(1, most // max(1, len(log.ranks)))
+    seen: Counter[int] = Counter()
     found = []
-    for place, rank in enumerate(log.ranks):
-        name = f"replica {rank.replica}" + (f", rank {place}" if several else "")
-        found.append({"name": name, **_cells(rank, blocks[place], room)})
+    for rank, held in zip(log.ranks, blocks, strict=True):
+        name = f"replica {rank.replica}"
+        if ranks_of[rank.replica] > 1:
+            name += f", rank {seen[rank.replica]}"
+        seen[rank.replica] += 1
+        found.append({"name": name, **_cells(rank, held, room)})
     return {"ranks": found}
 
 

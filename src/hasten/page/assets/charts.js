@@ -41,8 +41,11 @@ function cdf(run, metric, title, width) {
       write(left - 6, y(value) + 3.5, `${100 * value}`, { class: "tick", "text-anchor": "end" }),
     );
   }
+  let labelled = -Infinity;
   for (const value of logTicks(low, most, Math.max(3, Math.floor(width / 58)))) {
-    svg.append(write(x(value), height - 8, duration(value), { class: "tick", "text-anchor": "middle" }));
+    if (x(value) - labelled < 46) continue; // labels of neighbours would touch
+    labelled = x(value);
+    svg.append(write(labelled, height - 8, duration(value), { class: "tick", "text-anchor": "middle" }));
   }
   if (reference) {
     const middle = x(percentile(reference, 75));

@@ -85,7 +85,11 @@ function livePage(data) {
     try {
       const answer = await fetch("run", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(values), signal: mine.signal });
       const found = await answer.json();
-      if (mine !== abort || answer.status === 409) return;
+      if (mine !== abort) return;
+      if (answer.status === 409) { // another tab asked for something newer: its turn, then this one's
+        timer = setTimeout(play, 10 * PAUSE_MS);
+        return;
+      }
       results.removeAttribute("aria-busy");
       if (!answer.ok) return complain(found.error);
       show(found, performance.now() - began);

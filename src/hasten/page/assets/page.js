@@ -30,13 +30,14 @@ const mean = (list) => list.reduce((sum, value) => sum + value, 0) / (list.lengt
 function runNumbers(run) {
   const { figures, sorted } = run;
   const tail = (name) => `p99 ${duration(percentile(sorted[name], 99))}`;
+  const lost = figures.failed ? `${plural(figures.failed, "request")} not served, ` : "";
   const price = figures.cost_usd_per_million_output_tokens;
   return numbers([
     ["TTFT, median", duration(percentile(sorted.ttft, 50)), tail("ttft")],
     ["TPOT, median", duration(percentile(sorted.tpot, 50)), tail("tpot")],
     ["E2E, median", duration(percentile(sorted.e2e, 50)), tail("e2e")],
     ["output", `${significant(figures.output_throughput)} tok/s`, `${significant(figures.request_throughput)} req/s served`],
-    ["within limits", figures.attainment === null ? "–" : percent(figures.attainment), figures.request_goodput === null ? "no limit given" : `${significant(figures.request_goodput)} req/s goodput`],
+    ["within limits", figures.attainment === null ? "–" : percent(figures.attainment), lost + (figures.request_goodput === null ? "no limit given" : `${significant(figures.request_goodput)} req/s goodput`)],
     ["busy", percent(mean(figures.utilisation), 0), `KV peak ${percent(figures.kv_peak_share, 0)}, ${plural(figures.preemptions, "preemption")}`],
     ["cost", price === null ? "–" : `$${significant(price)}`, price === null ? "no price known" : "per million output tokens"],
   ]);

@@ -82,7 +82,7 @@ function navigate(svg, { span, zoom, moveTo }) {
   });
 }
 
-const TIMELINE = { left: 92, right: 14, band: 26, gap: 7, lane: 64, most: 24 };
+const TIMELINE = { left: 108, right: 14, lane: 64, most: 24, few: 8 };
 
 // Per pixel: shares of time with prefill and with decodes only, and the peaks of KV and queue.
 function sampled(rank, span, count) {
@@ -117,11 +117,12 @@ function areaPath(low, high, x, y) {
 }
 
 function drawTimeline(run, span, width) {
-  const { left, right, band, gap, lane, most } = TIMELINE;
+  const { left, right, lane, most, few } = TIMELINE;
   const ranks = run.ranks.slice(0, most);
+  const [band, gap] = ranks.length > few ? [13, 4] : [26, 7];
   const bands = ranks.length * (band + gap);
   const height = 22 + bands + 2 * (lane + 26) + 14;
-  const svg = canvas(width, height, `Timeline of ${plural(ranks.length, "replica")} from ${duration(span[0] * 1e3)} to ${duration(span[1] * 1e3)}`);
+  const svg = canvas(width, height, `Timeline of ${plural(ranks.length, ranks[0].name.includes("rank") ? "rank" : "replica")} from ${duration(span[0] * 1e3)} to ${duration(span[1] * 1e3)}`);
   const count = Math.max(50, Math.floor((width - left - right) / 1.5));
   const pixel = linear(0, count, left, width - right);
   const samples = ranks.map((rank) => sampled(rank, span, count));

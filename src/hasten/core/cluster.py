@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from hasten.core.kv import coarsen
-from hasten.core.policy import AdmitPolicy, LengthPredictor, RoutePolicy
+from hasten.core.policy import HOLD, REFUSED, AdmitPolicy, LengthPredictor, RoutePolicy
 from hasten.core.request import Request
 from hasten.core.scheduler import Scheduler
 from hasten.core.view import ClusterView, Estimates, LengthView, ReplicaView, Stream
 from hasten.errors import InputError
 
-REFUSED: Final = -1
+__all__ = ["HOLD", "REFUSED", "Cluster"]
 
 
 class Cluster:
@@ -39,7 +38,7 @@ class Cluster:
         self.reads_progress = (len(replicas) > 1 and route.reads_progress) or self.admit is not None
 
     def place(self, request: Request, now: float) -> int:
-        """The index of the replica that serves `request`, or REFUSED."""
+        """The index of the replica that serves `request`, or REFUSED, or HOLD: then ask `dispatch` later."""
         view = self.view
         view.now = now
         if request.block_tokens and request.block_tokens < self._block_size:
@@ -48,8 +47,16 @@ class Cluster:
             request.predicted_output = self.length.predict(request, self._length_view)
         if self.admit is not None and not self.admit.decide(request, view):
             return REFUSED
+        return self.dispatch(request, now)
+
+    def dispatch(self, request: Request, now: float) -> int:
+        """Ask the router alone about a request that was let in: an index, REFUSED, or HOLD."""
+        view = self.view
+        view.now = now
         views = self.views
         index = self.route.choose(request, view) if len(views) > 1 else 0
+        if index in (HOLD, REFUSED):
+            return index
         if not 0 <= index < len(views):
             raise InputError(
                 f"route policy {type(self.route).__name__} chose replica {index} for request {request.id}: "

@@ -88,14 +88,23 @@ class CachePolicy:
         """`request` lets go of its blocks, because it finished (its status says so) or lost them; scores follow."""
 
 
+REFUSED, HOLD = -1, -2
+"""What a router may answer instead of a replica: turn the request away, or keep it and be asked again."""
+
+
 @dataclass
 class RoutePolicy:
     """Which replica serves a request. Default: in turn."""
 
     reads_progress: ClassVar[bool] = True  # looks at KV use, caches or decode progress, not at counts alone
 
+    @property
+    def retry(self) -> float:
+        """Seconds (above 0) after which a request that was put on HOLD is asked about again."""
+        return 0.002
+
     def choose(self, request: Request, view: ClusterView) -> int:
-        """Index into `view.replicas`."""
+        """Index into `view.replicas`; or REFUSED or HOLD. With one replica nobody asks."""
         return request.id % len(view.replicas)
 
 

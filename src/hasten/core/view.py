@@ -173,6 +173,11 @@ class ReplicaView:
         """Tokens that one step may compute."""
         return self._ranks[0].limits.max_num_batched_tokens
 
+    @property
+    def slots(self) -> int:
+        """Sequences that one step may hold."""
+        return self._ranks[0].limits.max_num_seqs
+
     def cached_tokens(self, request: Request) -> int:
         """Prompt tokens of `request` in this replica's prefix cache (the best rank's)."""
         return max(rank.pool.hits(request) * rank.limits.block_size for rank in self._ranks)

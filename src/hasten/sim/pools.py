@@ -14,6 +14,7 @@ from typing import Any
 from hasten.core.cluster import Cluster
 from hasten.core.policy import RoutePolicy
 from hasten.core.request import Request
+from hasten.errors import InputError
 from hasten.sim.loop import EngineLoop
 from hasten.sim.recorder import Recorder
 from hasten.sim.replica import Replica
@@ -142,7 +143,13 @@ class PooledSimulation(Simulation):
             for replica in self.replicas[self._first :]:
                 replica.catch_up(now)
             self._refresh(range(self._first, len(self.replicas)))
-        chosen = self._first + self._decode.place(request, now)
+        placed = self._decode.place(request, now)
+        if placed < 0:
+            raise InputError(
+                f"decode_route {type(self._decode.route).__name__} keeps or refuses request {request.id}: its prompt "
+                "is computed, so it has to choose a replica"
+            )
+        chosen = self._first + placed
         self.replicas[chosen].receive(request, now)
         self._refresh((chosen,))
 

@@ -6,10 +6,11 @@ import gc
 import math
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from heapq import heappop, heappush
 from typing import Final
 
-from hasten.core.cluster import REFUSED, Cluster
+from hasten.core.cluster import HOLD, REFUSED, Cluster
 from hasten.core.policy import AdmitPolicy, LengthPredictor, RoutePolicy
 from hasten.core.request import REJECTED, Request
 from hasten.core.view import Estimates, Stream
@@ -98,7 +99,7 @@ class Simulation:
             elif arrival <= turn:
                 if arrival == math.inf:
                     break
-                self._arrive(arrival, times)
+                self._arrive(arrival)
             else:
                 index = times.index(turn)
                 replica = replicas[index]
@@ -115,23 +116,38 @@ class Simulation:
                 if events % _PROGRESS_EVERY == 0:
                     progress(self._ended, source.total)
 
-    def _arrive(self, now: float, times: list[float]) -> None:
+    def _arrive(self, now: float) -> None:
         """The next request comes in at `now` (s)."""
         source = self.source
         request = source.pop()
         self.truth[request.id] = source.output_tokens
-        cluster = self.cluster
-        if cluster.reads_progress:
-            for index, replica in enumerate(self.replicas):
-                replica.catch_up(now)
-                times[index] = replica.next_time
-        index = cluster.place(request, now)
-        if index == REFUSED:
+        if self.cluster.reads_progress:
+            self._catch_up(now)
+        self._send(request, self.cluster.place(request, now), now)
+
+    def _ask_again(self, request: Request, now: float) -> None:
+        """The router kept `request`: it decides anew."""
+        if self.cluster.reads_progress:
+            self._catch_up(now)
+        self._send(request, self.cluster.dispatch(request, now), now)
+
+    def _catch_up(self, now: float) -> None:
+        """Bring all replicas up to `now` (s), for policies that look inside."""
+        times = self._times
+        for index, replica in enumerate(self.replicas):
+            replica.catch_up(now)
+            times[index] = replica.next_time
+
+    def _send(self, request: Request, index: int, now: float) -> None:
+        """Do as the router says."""
+        if index == HOLD:
+            self.after(now + self.cluster.route.retry, partial(self._ask_again, request))
+        elif index == REFUSED:
             self._reject(request, REFUSED, now)
-            return
-        replica = self.replicas[index]
-        replica.deliver(request, now)
-        times[index] = replica.next_time
+        else:
+            replica = self.replicas[index]
+            replica.deliver(request, now)
+            self._times[index] = replica.next_time
 
     def after(self, at: float, happen: Callable[[float], None]) -> None:
         """Call `happen` at `at` (s): before turns and arrivals of that time, in the order of asking."""

@@ -8,7 +8,15 @@ import numbers
 from collections.abc import Callable
 from typing import Any
 
-from hasten.core.policy import AdmitPolicy, CachePolicy, LengthPredictor, RoutePolicy, SchedulingPolicy
+from hasten.core.policy import (
+    HOLD,
+    REFUSED,
+    AdmitPolicy,
+    CachePolicy,
+    LengthPredictor,
+    RoutePolicy,
+    SchedulingPolicy,
+)
 from hasten.core.request import DECODING, PREFILLING, Request
 from hasten.testing.broken import LawBroken
 
@@ -82,9 +90,9 @@ def _is_horizon(answer: Any, *_: Any) -> str | None:
 
 
 def _is_replica(answer: Any, request: Request, view: Any) -> str | None:
-    if _is_whole(answer) and 0 <= answer < len(view.replicas):
+    if _is_whole(answer) and (0 <= answer < len(view.replicas) or answer in (HOLD, REFUSED)):
         return None
-    return f"it must be an index from 0 to {len(view.replicas) - 1}"
+    return f"it must be an index from 0 to {len(view.replicas) - 1}, HOLD or REFUSED"
 
 
 def _is_length(answer: Any, *_: Any) -> str | None:

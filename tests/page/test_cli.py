@@ -46,3 +46,25 @@ def test_what_was_observed_has_no_page(tmp_path, capsys):
     arguments = ["explain", "--metrics", "x.csv", "--report", str(tmp_path / "why.html")]
     assert main(arguments) == 2
     assert "simulated run" in capsys.readouterr().err
+
+
+def test_a_comparison_draws_every_side(tmp_path):
+    sides = ["--schedule", "fcfs,sjf", "--length", "oracle"]
+    path = tmp_path / "compare.html"
+    assert main(["compare", *RUN[1:], *sides, "--report", str(path)]) == 0
+    with chromium() as browser:
+        tab = Tab(browser)
+        page = tab.open(path.as_uri())
+        assert page.locator("svg.chart").count() == 3
+        assert page.locator("polyline.curve").count() == 6
+        assert page.locator("table.numbers tbody tr").count() == 2
+        page.locator("svg.chart").first.focus()
+        page.keyboard.press("ArrowRight")
+        assert page.locator(".tip div").count() == 3
+        assert tab.complaints == []
+
+
+def test_a_page_of_a_sweep_is_refused(tmp_path, capsys):
+    arguments = ["compare", "--sweep", "rate=1,2", "--report", str(tmp_path / "compare.html")]
+    assert main(arguments) == 2
+    assert "one point" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from hasten.cli.options import deployment, policies, sides, slo, values, workload
 from hasten.cli.options.sides import Side
-from hasten.cli.output import measured, table, text
+from hasten.cli.output import measured, page, table, text
 from hasten.cli.output.progress import Bar
 from hasten.errors import InputError
 
@@ -58,6 +58,7 @@ def configure(parser: ArgumentParser) -> None:
     group.add_argument(
         "--seeds", type=values.count, default=1, metavar="N", help="runs per side, seed, seed + 1, ..."
     )
+    page.add_report(group, "the distributions of all sides over each other")
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,11 @@ class Point:
 
 def run(args: Namespace) -> int:
     """Simulate every side at every point and print the table."""
+    page.check_report(args.report)
     listed = sides.sides_of(args, policies.policies_of(args))
     swept = args.sweep
+    if args.report is not None and (swept is not None or args.measured is not None):
+        raise InputError("--report shows sides at one point: leave --sweep and --measured out")
     if args.measured is not None:
         if len(listed) > 1 or swept is not None:
             raise InputError(
@@ -96,6 +100,7 @@ def run(args: Namespace) -> int:
             if args.json or swept is None:  # the table of a sweep does not show them
                 comparisons.append(_compared(found))
             names = names or _sources(found)
+            page.save_compared(args, heading, found.reports, [_figures(row, None) for row in rows])
     if args.json:
         text.show_json(_result(args, heading, rows, comparisons, names))
     else:

@@ -31,6 +31,7 @@ SCRIPTS = (
     "whatif.js",
     "page.js",
     "plan.js",
+    "compare.js",
     "start.js",
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace, _ArgumentGroup
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,3 +124,18 @@ def save_plan(args: Namespace, found: Plan, work: Workload) -> None:
                 progress=bar,
             )
     save(args.report, f"A plan for {found.model}", plan_data(heading, found, work, curve=curve))
+
+
+def save_compared(
+    args: Namespace, heading: str, reports: Mapping[str, Sequence[Report]], figures: Sequence[dict[str, Any]]
+) -> None:
+    """Write the page of a comparison that --report asked for, if it did."""
+    if args.report is None:
+        return
+    from hasten.page.compare import compare_data
+    from hasten.page.document import save
+    from hasten.page.run import Heading
+
+    model, _, traffic = heading.partition("; ")
+    words = Heading(model=model, deployment=f"{len(reports)} sides", workload=traffic)
+    save(args.report, f"{model}: {len(reports)} sides", compare_data(words, reports, figures))

@@ -3,17 +3,22 @@
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.plan.build import DEVICES, LOOSE, planned, work
 
 from hasten.core.request import SLO
 from hasten.deployment import Deployment
 from hasten.plan import Constraints
-from hasten.plan.result import pareto_front
+from hasten.plan.probe import Outcome
+from hasten.plan.result import Row, pareto_front
 from hasten.plan.table import render
 from hasten.sim.run import simulate
 
+ONE = Deployment.of("llama-3.1-8b", "l40s")
 TIGHT = SLO(ttft=0.3, tpot=0.025)
 
 
@@ -111,6 +116,26 @@ def test_rows_come_by_cost_and_the_front_beats_all_others():
             )
     assert pareto_front(front) == front
     assert pareto_front(()) == ()
+
+
+@given(
+    st.lists(
+        st.tuples(*[st.sampled_from([1.0, 2.0, 3.0])] * 2, st.sampled_from([1.0, 2.0, math.nan])), max_size=12
+    )
+)
+def test_the_front_is_what_comparing_all_with_all_leaves(figures):
+    def row(cost, ttft, tpot):
+        return Row(
+            deployment=replace(ONE, price_per_hour_per_device=cost), outcome=Outcome(1.0, (), ttft, tpot)
+        )
+
+    def beats(one, other):
+        mine, theirs = ([0.0 if math.isnan(each) else each for each in it] for it in (one, other))
+        return mine != theirs and all(a <= b for a, b in zip(mine, theirs, strict=True))
+
+    rows = [row(*each) for each in figures]
+    left = [rows[at] for at, each in enumerate(figures) if not any(beats(other, each) for other in figures)]
+    assert [id(each) for each in pareto_front(rows)] == [id(each) for each in left]
 
 
 def test_sensitivity_covers_growth_and_the_model_s_error_and_gets_worse_with_growth():

@@ -217,11 +217,14 @@ def pareto_front(rows: Sequence[Row]) -> tuple[Row, ...]:
         tpot = 0.0 if math.isnan(row.outcome.tpot) else row.outcome.tpot
         return row.cost, row.outcome.ttft, tpot
 
-    def beats(one: Row, other: Row) -> bool:
-        mine, theirs = figures(one), figures(other)
-        return mine != theirs and all(a <= b for a, b in zip(mine, theirs, strict=True))
-
-    return tuple(row for row in rows if not any(beats(other, row) for other in rows))
+    at = [figures(row) for row in rows]
+    front: list[tuple[float, float, float]] = []
+    for one in sorted({each for each in at if not any(map(math.isnan, each))}):
+        # In this order a row can only be beaten by an earlier one, and then by one on the front.
+        if not any(other[1] <= one[1] and other[2] <= one[2] for other in front):
+            front.append(one)
+    best = set(front)
+    return tuple(row for row, one in zip(rows, at, strict=True) if one in best or any(map(math.isnan, one)))
 
 
 def outcome_figures(outcome: Outcome) -> dict[str, Any]:

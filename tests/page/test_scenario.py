@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hasten.cli import main
 from hasten.errors import InputError
+from hasten.page import player as playing
 from hasten.page.player import Player, StaleError
 from hasten.page.scenario import DEFAULTS, FILE_BYTES, command, controls, load_scenario, scenario
 
@@ -81,9 +82,14 @@ def test_the_command_line_plays_the_same(capsys):
         assert found[name] == played["figures"][name]
 
 
-def test_a_newer_scenario_stops_an_older_one():
-    player, ended = Player(), []
+def test_a_newer_scenario_stops_an_older_one(monkeypatch):
+    player, ended, began = Player(), [], threading.Event()
     slow = scenario({"requests": 20_000, "rate_req_per_s": 20.0, "device": "a100-sxm-80g"}, KNOWN)
+    simulate = playing.simulate
+
+    def watched(*args, **options):
+        began.set()
+        return simulate(*args, **options)
 
     def play():
         try:
@@ -91,9 +97,10 @@ def test_a_newer_scenario_stops_an_older_one():
         except StaleError:
             ended.append("stale")
 
+    monkeypatch.setattr(playing, "simulate", watched)
     older = threading.Thread(target=play)
     older.start()
-    time.sleep(0.2)
+    assert began.wait(60)
     found = player.play(scenario({"requests": 50}, KNOWN))
     older.join()
     assert found["requests"]["count"] == 50

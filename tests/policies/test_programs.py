@@ -1,6 +1,7 @@
 """Policies that know programs, in cases small enough to follow by hand."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -180,3 +181,31 @@ def test_nobody_enters_the_room_of_who_is_at_a_tool() -> None:
 def test_impossible_parameters_are_refused(spec: str) -> None:
     with pytest.raises(InputError, match=r"it must be|they must be"):
         load_policy("schedule", spec)
+
+
+def test_search_agents_go_by_the_highest_of_three_levels() -> None:
+    """One slot, free again at 0.5 s. Question 0 has searched and is the oldest: it passes question 2, unless somebody
+    much younger makes that one old too."""
+    arriving = calls(
+        (0, 0.02, 0.03, 0.35), (8,) * 4, (30, 20, 5, 5), session=(0, 1, 2, 0), tool=(0, -1, -1, -1)
+    )
+    assert firsts(play(arriving, ONE)) == [0, 1, 2, 3]
+    assert firsts(play(arriving, ONE, schedule="search_agent_x")) == [0, 1, 3, 2]
+    young = calls((0.36,), (8,), (5,), session=(3,))[0]
+    crowd = [*arriving, replace(young, id=4)]
+    assert firsts(play(crowd, ONE, schedule="search_agent_x")) == [0, 1, 2, 3, 4]
+
+
+def test_cached_prompts_go_first() -> None:
+    """Prompts of one long context: whoever finds it in the cache overtakes who came before him."""
+    arriving = calls(
+        (0, 0.01, 0.02),
+        (64, 60, 65),
+        (10, 5, 5),
+        session=(0, 1, 2),
+        block_ids=((1, 2, 3, 4), (), (1, 2, 3, 4)),
+        block_tokens=(16, 0, 16),
+    )
+    assert firsts(play(arriving, ONE)) == [0, 1, 2]
+    assert firsts(play(arriving, ONE, schedule="search_agent_x")) == [0, 2, 1]
+    assert firsts(play(arriving, ONE, schedule="search_agent_x:hit=1")) == [0, 1, 2]

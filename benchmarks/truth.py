@@ -9,7 +9,8 @@ Everything goes through the commands that a user has: `hasten serve` (or `vllm s
 `hasten bench`, `hasten compare --measured`. Lengths are those of the Azure conversation trace, scaled by the context
 window over 8,192; arrivals are its own, rescaled. Capacity: what the server ends per second while all requests are
 there at once, over the middle of that run. The calibration sees the probes alone, never the load it is judged on.
-Our engine is also run without server and client, on the same requests at once. Takes 4 x --seconds and two minutes.
+Our engine is also run without server and client, on the same requests at once. Takes 3 x --seconds and some three
+minutes.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ TRACE, TRACE_CONTEXT = "azure-conv", 8192  # tokens: the window that the lengths
 TRAINED = Path(__file__).parents[1] / "tests" / "data" / "tiny-python"
 SEQUENCES, BUDGET = 32, 512  # at once, and tokens per step: told to server and simulator alike
 AIMS = {"tpot mean": 0.05, "ttft mean": 0.15, "ttft p99": 0.25, "throughput": 0.03}
+LONGEST = 10_000  # requests of the trace that are read
 START_SECONDS = 300.0  # vLLM imports for a minute
 
 
@@ -76,10 +78,11 @@ class Case:
         return dict(json.loads((self.checkpoint / "config.json").read_text()))
 
 
-def ours(checkpoint: Path, port: int, dtype: str) -> Case:
+def ours(checkpoint: Path, port: int, dtype: str, threads: int | None) -> Case:
     """`hasten serve`."""
     flags = f"--max-num-seqs {SEQUENCES} --max-num-batched-tokens {BUDGET} --max-waiting 4096".split()
     words = [sys.executable, "-m", "hasten", "serve", checkpoint, "--port", port, "--dtype", dtype, *flags]
+    words += [] if threads is None else ["--threads", threads]
     return Case(checkpoint, "hasten", [str(word) for word in words], {})
 
 
@@ -168,7 +171,7 @@ def capacity(path: Path) -> tuple[float, float]:
     return float(rate), float(records.output_tokens.sum() / (ends[-1] - records.arrival.min()))
 
 
-def bare(case: Case, work: Workload, dtype: str) -> float:
+def bare(case: Case, work: Workload, dtype: str, threads: int | None) -> float:
     """Output tokens per second of our engine in this process: no server, no client, all requests at once."""
     from hasten.core.request import Request
     from hasten.engine.build import EngineOptions, build_engine
@@ -176,7 +179,13 @@ def bare(case: Case, work: Workload, dtype: str) -> float:
     from hasten.engine.sequence import Sequence
 
     engine = build_engine(
-        EngineOptions(case.checkpoint, dtype=dtype, max_num_seqs=SEQUENCES, max_num_batched_tokens=BUDGET)
+        EngineOptions(
+            case.checkpoint,
+            dtype=dtype,
+            max_num_seqs=SEQUENCES,
+            max_num_batched_tokens=BUDGET,
+            threads=threads,
+        )
     )
     params, seconds = SamplingParams(temperature=0.0, ignore_eos=True), 0.0
     numbers = np.random.default_rng(0)
@@ -250,7 +259,7 @@ def machine() -> str:
 def measure(args: argparse.Namespace, case: Case, url: str, folder: Path) -> None:
     """The whole experiment, and its table."""
     config = case.config
-    work = workload(min(int(config["max_position_embeddings"]), 2048), args.requests)
+    work = workload(min(int(config["max_position_embeddings"]), 2048), LONGEST)
     trace, fitted = folder / "work.csv", folder / "calibration.json"
     work.save(trace)
     about = [url, "--vocab", config["vocab_size"], "--workload", trace]
@@ -260,7 +269,7 @@ def measure(args: argparse.Namespace, case: Case, url: str, folder: Path) -> Non
         probes = ["--url", url, "--vocab", config["vocab_size"], "--out", fitted]
         made = hasten("calibrate", *case.deployment, *probes)
         (folder / "probes.json").write_text(json.dumps(made["samples_judged"], indent=1))
-        hasten("bench", *about, "--rate", "inf", "--out", folder / "full.csv")
+        hasten("bench", *about, "--limit", args.requests, "--rate", "inf", "--out", folder / "full.csv")
         most, served = capacity(folder / "full.csv")
         for number, share in enumerate(args.shares):
             rate, out = share * most, folder / f"at-{share:g}.csv"
@@ -278,7 +287,7 @@ def measure(args: argparse.Namespace, case: Case, url: str, folder: Path) -> Non
     print(f"{len(made['samples_judged'])} samples of at most ten probes; capacity {most:.2f} req/s\n")
     print(table(found))
     if args.vllm is None:
-        alone = bare(case, work, args.dtype)
+        alone = bare(case, work.head(args.requests), args.dtype, args.threads)
         print(
             f"\nServer {served:,.0f} output tok/s, engine alone {alone:,.0f}: {served / alone - 1.0:+.1%} (aim -10%)"
         )
@@ -292,16 +301,13 @@ def main() -> None:
     parser.add_argument(
         "--checkpoint", type=Path, help="default: tests/data/tiny-python, else random weights"
     )
-    parser.add_argument(
-        "--shape", default="smollm-135m", choices=random_checkpoint.SHAPES, help="of random weights"
-    )
+    parser.add_argument("--shape", choices=random_checkpoint.SHAPES, help="random weights instead")
     parser.add_argument("--vllm", type=Path, metavar="VENV", help="measure this vLLM instead of our engine")
     parser.add_argument("--profile", default="vllm-cpu-0.32", help="engine profile that stands for vLLM")
     parser.add_argument("--dtype", default="float32", help="of our weights (vLLM runs float32)")
+    parser.add_argument("--threads", type=int, help="of our engine (default: torch's choice)")
     parser.add_argument("--seconds", type=float, default=90.0, help="of arrivals per load (default 90)")
-    parser.add_argument(
-        "--requests", type=int, default=400, help="requests of the trace, at most (default 400)"
-    )
+    parser.add_argument("--requests", type=int, default=400, help="at once, for capacity (default 400)")
     parser.add_argument(
         "--shares", type=lambda text: [float(each) for each in text.split(",")], default="0.5,0.8,0.95"
     )
@@ -313,14 +319,17 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         folder = args.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoint = args.checkpoint or (TRAINED if TRAINED.is_dir() else folder / args.shape)
+        shape = args.shape or "smollm-135m"
+        checkpoint = args.checkpoint or (
+            TRAINED if args.shape is None and TRAINED.is_dir() else folder / shape
+        )
         if not checkpoint.is_dir():
-            random_checkpoint.write(checkpoint, args.shape)
+            random_checkpoint.write(checkpoint, shape)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         if args.vllm is None:
-            case = ours(checkpoint, port, args.dtype)
+            case = ours(checkpoint, port, args.dtype, args.threads)
         else:
             case = vllm(checkpoint, port, args.vllm, args.profile)
         measure(args, case, f"http://127.0.0.1:{port}", folder)

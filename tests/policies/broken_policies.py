@@ -158,7 +158,7 @@ class Nowhere(RoutePolicy):
     """Sends to a replica that does not exist."""
 
     def choose(self, request: Request, view: ClusterView) -> int:
-        return -1 if request.id == 2 else 0
+        return -3 if request.id == 2 else 0
 
 
 @dataclass

@@ -4,15 +4,14 @@ import os
 import random
 import signal
 import sys
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.plan.build import LOOSE, planned, work
+from tests.plan.chores import echo, fatal, fatal_once, slow
 from tests.plan.test_journal import setting
 
 from hasten.errors import InputError
@@ -87,38 +86,18 @@ def test_no_more_is_handed_over_than_keeps_workers_busy():
     workers = Idle(None, 3, losses=0.0)
     with Pool(None, 3, start=lambda *_: workers) as pool:
         for number in range(100):
-            pool.expect((_echo, (number,)))
+            pool.expect((echo, (number,)))
         assert len(workers.queue) == AHEAD * 3
         pool.forget()
-        pool.expect((_echo, (100,)))  # waits its turn, alone
-        assert list(pool._waiting) == [(_echo, (100,))]
-
-
-def _echo(setting, value):
-    return value
-
-
-def _fatal_once(setting, flag):
-    if not Path(flag).exists():
-        Path(flag).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return "survived"
-
-
-def _fatal(setting, number):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _slow(setting, number):
-    time.sleep(0.02)
-    return number
+        pool.expect((echo, (100,)))  # waits its turn, alone
+        assert list(pool._waiting) == [(echo, (100,))]
 
 
 @needs_signals
 def test_a_killed_worker_costs_time_only(tmp_path):
     with Pool(setting(), 2) as pool:
-        tasks = [(_slow, (number,)) for number in range(8)]
-        tasks.insert(3, (_fatal_once, (str(tmp_path / "flag"),)))
+        tasks = [(slow, (number,)) for number in range(8)]
+        tasks.insert(3, (fatal_once, (str(tmp_path / "flag"),)))
         for task in tasks:
             pool.expect(task)
         assert [pool.result(task) for task in tasks] == [0, 1, 2, "survived", 3, 4, 5, 6, 7]
@@ -127,7 +106,7 @@ def test_a_killed_worker_costs_time_only(tmp_path):
 @needs_signals
 def test_a_task_that_kills_every_worker_is_given_up():
     with Pool(setting(), 2) as pool, pytest.raises(InputError, match=f"ended early {TRIES} times"):
-        pool.result((_fatal, (0,)))
+        pool.result((fatal, (0,)))
 
 
 @needs_signals

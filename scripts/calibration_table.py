@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from accuracy_table import agree, table
+from pages import agree, filled, table
 
 from hasten.accuracy.offsets import Window, windows
 from hasten.accuracy.recorded import RecordedRun, load_run
@@ -189,15 +189,6 @@ def cells(found: Replay) -> list[str]:
     errors = found.errors()
     each = [f"{found.per_request(kind):.1%}" for kind in ("ttft", "e2e")]
     return [*(f"{errors[name]:+.1%}" for name in FIGURES), *each]
-
-
-def filled(page: str, name: str, text: str) -> str:
-    """The page with a table put between its marks."""
-    before, start, rest = page.partition(f"<!-- {name} -->")
-    _, end, after = rest.partition(f"<!-- end of {name} -->")
-    if not start or not end:
-        raise SystemExit(f"{PAGE} has no marks for {name}")
-    return f"{before}{start}\n\n{text}\n\n{end}{after}"
 
 
 def main() -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pages import filled, table
 
 from hasten.core.limits import Limits
 from hasten.core.scheduler import Scheduler
@@ -168,12 +169,6 @@ def batch_responses(discipline: str, rate: float, requests: int, seed: int) -> n
 # ---- the page -------------------------------------------------------------------------------------------
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def single_server_table(requests: int) -> str:
     """Waits of a single server against Pollaczek-Khinchine."""
     rows = []
@@ -213,24 +208,14 @@ def batch_table(requests: int) -> str:
     return table(["discipline", *(f"{rate:g} requests/s" for rate in BATCH_RATES)], rows)
 
 
-def replaced(page: str, name: str, text: str) -> str:
-    """The page with the text between the markers of one table replaced."""
-    start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    before, _, rest = page.partition(start)
-    _, found, after = rest.partition(end)
-    if not found:
-        raise SystemExit(f"{PAGE.name}: no markers {start} ... {end}")
-    return f"{before}{start}\n\n{text}\n\n{end}{after}"
-
-
 def main() -> int:
     """Rewrite the page, or check it; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing, exit 1 when out of date")
     options = parser.parse_args()
     old = PAGE.read_text(encoding="utf-8")
-    new = replaced(old, "single server table", single_server_table(200_000))
-    new = replaced(new, "batch table", batch_table(48_000))
+    new = filled(old, "single server table", single_server_table(200_000))
+    new = filled(new, "batch table", batch_table(48_000))
     if options.check:
         print("up to date" if new == old else f"{PAGE.name} is out of date: run scripts/queueing_table.py")
         return int(new != old)

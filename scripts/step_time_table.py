@@ -15,9 +15,12 @@ import csv
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+
+from make_points import MODELS
+from pages import filled, table
 
 from hasten.deployment import Deployment
 from hasten.errors import InputError
@@ -26,18 +29,6 @@ from hasten.latency import AnalyticalModel
 from hasten.models import ModelShape, Quantisation, load_model
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "design" / "step-time.md"
-
-#: Models of the measured points, by their name there.
-MEASURED_MODELS = {
-    "meta-llama/Llama-3.1-70B": "llama-3.1-70b",
-    "meta-llama/Llama-3.1-8B-Instruct": "llama-3.1-8b",
-    "nvidia/Llama-3.1-8B-Instruct-FP8": "llama-3.1-8b",
-    "Qwen/Qwen3-32B": "qwen3-32b",
-    "Qwen/Qwen3-235B-A22B-FP8": "qwen3-235b-a22b",
-    "openai/gpt-oss-120b": "gpt-oss-120b",
-    "deepseek-ai/DeepSeek-V3": "deepseek-v3",
-    "deepseek-ai/DeepSeek-R1": "deepseek-r1",
-}
 
 #: How weights and activations were stored; a model that comes quantised otherwise (gpt-oss) stays as it is.
 MEASURED_STORAGE = {
@@ -49,13 +40,6 @@ MEASURED_STORAGE = {
 LAUNCH_PEAKS = {"h100-sxm": 3.35e12, "l4": 300e9}
 LAUNCH_PUBLISHED = {"h100-sxm": (0.27, 1.259), "l4": (0.81, 1.028)}
 LAUNCH_STEP = {"decodes": 1, "decode_context": 2047}
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table."""
-    head = list(head)
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def datasheet_table() -> str:
@@ -136,7 +120,7 @@ def launch_table() -> str:
 
 def measured_shape(name: str, precision: str) -> ModelShape:
     """The shape of a measured model as it was stored; without a stated precision in its own type."""
-    model = load_model(MEASURED_MODELS[name])
+    model = load_model(MODELS[name])
     stored = MEASURED_STORAGE.get(precision)
     own = model.quantisation
     if stored is None or (own is not None and own.method in ("mxfp4", stored.method)):
@@ -149,7 +133,7 @@ def measured_points(path: Path) -> Iterator[tuple[tuple[str, str], float]]:
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             name, tp = row["model_path"], int(float(row["tp_size"] or 0))
-            if row["mode"] != "agg" or name not in MEASURED_MODELS or not 1 <= tp <= 8:
+            if row["mode"] != "agg" or name not in MODELS or not 1 <= tp <= 8:
                 continue
             if float(row["attention_dp_size"] or 1) > 1 or float(row["pp_size"] or 1) > 1:
                 continue
@@ -212,16 +196,6 @@ def error_table(path: Path) -> str:
     return table(head, rows)
 
 
-def replaced(page: str, name: str, text: str) -> str:
-    """The page with the text between the markers of one table replaced."""
-    start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    before, _, rest = page.partition(start)
-    _, found, after = rest.partition(end)
-    if not found:
-        raise SystemExit(f"{PAGE.name}: no markers {start} ... {end}")
-    return f"{before}{start}\n\n{text}\n\n{end}{after}"
-
-
 def main() -> int:
     """Rewrite the page, or check it; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -229,10 +203,10 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing, exit 1 when out of date")
     options = parser.parse_args()
     old = PAGE.read_text(encoding="utf-8")
-    new = replaced(old, "data sheet table", datasheet_table())
-    new = replaced(new, "launch table", launch_table())
+    new = filled(old, "data sheet table", datasheet_table())
+    new = filled(new, "launch table", launch_table())
     if options.measured:
-        new = replaced(new, "error table", error_table(options.measured))
+        new = filled(new, "error table", error_table(options.measured))
     if options.check:
         print("up to date" if new == old else f"{PAGE.name} is out of date: run scripts/step_time_table.py")
         return int(new != old)

@@ -1,8 +1,6 @@
 """Root cause over time: closed forms, a planted chain, the PetShop table's claim, and the command."""
 
-import importlib.util
 import json
-import sys
 import warnings
 from pathlib import Path
 from types import ModuleType
@@ -11,24 +9,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.tooling.scripts import load
 
 from hasten.cli import main
 from hasten.errors import InputError
 from hasten.explain.culprits import Series, change_points, culprits, granger, walk
 from hasten.explain.proximity import average_precision, soft_labels
 
-BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "root_cause.py"
-
 
 @pytest.fixture(scope="module")
 def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("hasten_benchmark_root_cause", BENCHMARK)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("root_cause", "benchmarks")
 
 
 def test_a_change_of_the_mean_is_found_to_the_row() -> None:

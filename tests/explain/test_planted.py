@@ -1,24 +1,14 @@
 """Planted faults are found: a small sample of benchmarks/explain.py, on seeds that nothing else uses."""
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
-
-PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "explain.py"
+from tests.tooling.scripts import load
 
 
 @pytest.fixture(scope="module")
 def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("hasten_benchmark_explain", PATH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("explain", "benchmarks")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The trainer of the tiny model: what it holds out, how its rate runs, and that an interruption changes nothing."""
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.util import find_spec
@@ -9,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.tooling.scripts import ROOT, load
+from tests.tooling.scripts import load
 
 pytestmark = pytest.mark.skipif(
     any(find_spec(name) is None for name in ("torch", "tokenizers")), reason="needs the extra `engine`"
@@ -18,7 +17,6 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(sys, "path", [str(ROOT / "scripts"), *sys.path])
     made = load("train_tiny")
     monkeypatch.setattr(made, "WINDOW", 24)
     monkeypatch.setattr(made, "SAVE_EVERY", 1)

@@ -21,8 +21,8 @@ KV_DTYPES = {"auto": None, "fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "i
 """Bytes per cached element by name; auto: as the checkpoint says."""
 
 STEP_TIMES = ("auto", "table", "analytical", "pool")
-"""Where step times come from: measured layers or operators, data sheets, or (auto) measured layers where there are
-any and data sheets elsewhere."""
+"""Where step times come from: measured layers or operators, data sheets, other measured devices (pool), or (auto)
+measured layers where there are any and data sheets elsewhere."""
 
 
 @dataclass(frozen=True)

@@ -70,32 +70,23 @@ class BlockPool:
     def _leading(self, request: Request, most: int) -> list[tuple[Segment, int]]:
         """Cached segments that `request` begins with, and how many blocks of each are of use: `most` in all."""
         leading: list[tuple[Segment, int]] = []
-        if request.block_ends:
-            at = 0
-            for key, end in zip(request.block_ids, request.block_ends, strict=True):
-                blocks = end // self.block_size - at
+        ends = request.block_ends
+        blocks = request.block_tokens // self.block_size
+        at = 0
+        for number, key in enumerate(request.block_ids):
+            if ends:
+                blocks = ends[number] // self.block_size - at
                 if not blocks:  # it ends within the block that the one before it ends in
                     continue
-                segment = self.index.get(key)
-                if segment is None or most <= 0:
-                    break
-                usable = min(segment.blocks, blocks, most)
-                leading.append((segment, usable))
-                most -= usable
-                if usable < blocks:
-                    break
                 at += blocks
-        elif request.block_ids:
-            per_id = request.block_tokens // self.block_size
-            for key in request.block_ids:
-                segment = self.index.get(key)
-                if segment is None or most <= 0:
-                    break
-                usable = min(segment.blocks, per_id, most)
-                leading.append((segment, usable))
-                most -= usable
-                if usable < per_id:
-                    break
+            segment = self.index.get(key)
+            if segment is None or most <= 0:
+                break
+            usable = min(segment.blocks, blocks, most)
+            leading.append((segment, usable))
+            most -= usable
+            if usable < blocks:
+                break
         return leading
 
     # ---- taking -----------------------------------------------------------------------------------------

@@ -101,6 +101,7 @@ def replica_of(
 
 
 def scheduler_of(deployment: Deployment, policies: Policies, estimates: CostEstimates) -> Scheduler:
+    """The scheduler of one rank, with its own copies of the policies."""
     scheduling, caching = copy.deepcopy((policies.schedule, policies.cache))
     return Scheduler(deployment.scheduler_limits, scheduling, cache=caching, estimates=estimates)
 
@@ -150,6 +151,7 @@ def records_of(recorder: Recorder) -> Records:
 
 
 def stats_of(replica: EngineLoop) -> ReplicaStats:
+    """The counters of one replica, in seconds, steps, tokens and blocks."""
     return ReplicaStats(
         num_blocks=sum(rank.pool.num_blocks for rank in replica.ranks),
         busy_seconds=replica.busy,

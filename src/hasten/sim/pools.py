@@ -16,7 +16,7 @@ from hasten.core.policy import RoutePolicy
 from hasten.core.request import Request
 from hasten.errors import InputError
 from hasten.sim.loop import EngineLoop
-from hasten.sim.recorder import Recorder
+from hasten.sim.recorder import OK, Recorder
 from hasten.sim.replica import Replica
 from hasten.sim.simulation import Simulation, streams
 from hasten.sim.source import Source
@@ -156,14 +156,12 @@ class PooledSimulation(Simulation):
     def _pull(self, receiver: int, request: Request, now: float) -> None:
         """A decode replica has room for `request`: its KV starts to travel."""
         prompt, sender = self._sources[request.id]
-        tokens = request.computed - request.shared * self._decode_block_size(receiver)
+        block_size = self.replicas[self._first + receiver].ranks[0].limits.block_size
+        tokens = request.computed - request.shared * block_size
         self.after(
             self.transfers.start(sender, receiver, tokens, now),
             partial(self._arrived, request, prompt, sender, self._first + receiver),
         )
-
-    def _decode_block_size(self, receiver: int) -> int:
-        return self.replicas[self._first + receiver].ranks[0].limits.block_size
 
     def _arrived(self, request: Request, prompt: Request, sender: int, receiver: int, now: float) -> None:
         self.replicas[receiver].receive(request, now)
@@ -180,7 +178,7 @@ class PooledSimulation(Simulation):
         request.drained = prompt.drained
         request.finish = now
         output = min(self.truth.pop(request.id), request.max_tokens)
-        self.recorder.request(request, output, index, 0)
+        self.recorder.request(request, output, index, OK)
         self._decode.ended(request, index - self._first, output)
         self.cluster.learn(request, output)
         self.source.ended(request, now)

@@ -119,10 +119,6 @@ def settings_of(args: Namespace) -> dict[str, Any]:
     for name in _OWN_FLAGS:
         if getattr(args, name) is not None:
             given[name] = getattr(args, name)
-    if "calibration" in given:
-        from hasten.latency.calibration import load_calibration
-
-        given["calibration"] = load_calibration(given["calibration"])
     return given
 
 

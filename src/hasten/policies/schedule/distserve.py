@@ -7,6 +7,7 @@ from hasten.core.policy import FOREVER, SchedulingPolicy
 from hasten.core.request import Request
 from hasten.core.view import SchedulerView
 from hasten.errors import InputError
+from hasten.policies.filling import StepFill
 
 
 @dataclass
@@ -25,8 +26,7 @@ class Distserve(SchedulingPolicy):
     rank_changes: ClassVar[bool] = False
 
     saturation: int = 512  # prompt tokens in a step that fill the device
-    _step: tuple[float, int] = field(default=(-1.0, -1), init=False, repr=False)  # which step is being filled
-    _chunks: dict[int, int] = field(default_factory=dict, init=False, repr=False)  # tokens in it, by request
+    _fill: StepFill = field(default_factory=StepFill, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.saturation < 1:
@@ -34,15 +34,10 @@ class Distserve(SchedulingPolicy):
 
     def chunk(self, request: Request, wanted: int, view: SchedulerView) -> int:
         """All of the prompt if the step is empty or stays within saturation with it; else nothing."""
-        step = view.now, view.steps_decoded
-        if step != self._step or request.id in self._chunks:  # asked again: the step is filled anew
-            self._step = step
-            self._chunks.clear()
-        filled = sum(self._chunks.values())
+        filled = self._fill.tokens(request, view)
         if filled and filled + wanted > self.saturation:
             return 0
-        self._chunks[request.id] = wanted
-        return wanted
+        return self._fill.add(request, wanted)
 
     def horizon(self, view: SchedulerView) -> int:
         """Only steps with prompts refuse others, and those are never jumped over."""

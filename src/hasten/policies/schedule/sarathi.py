@@ -7,6 +7,7 @@ from hasten.core.policy import FOREVER, SchedulingPolicy
 from hasten.core.request import Request
 from hasten.core.view import SchedulerView
 from hasten.errors import InputError
+from hasten.policies.filling import StepFill
 
 
 @dataclass
@@ -25,10 +26,7 @@ class Sarathi(SchedulingPolicy):
     rank_changes: ClassVar[bool] = False
 
     tokens: int = 512  # prompt and decode tokens in a step
-    _step: tuple[float, int] = field(default=(-1.0, -1), init=False, repr=False)  # which step is being filled
-    _chunks: dict[int, int] = field(
-        default_factory=dict, init=False, repr=False
-    )  # prompt tokens in it, by request
+    _fill: StepFill = field(default_factory=StepFill, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.tokens < 1:
@@ -36,13 +34,8 @@ class Sarathi(SchedulingPolicy):
 
     def chunk(self, request: Request, wanted: int, view: SchedulerView) -> int:
         """What the decodes and the prompts before leave of the budget."""
-        step = view.now, view.steps_decoded
-        if step != self._step or request.id in self._chunks:  # asked again: the step is filled anew
-            self._step = step
-            self._chunks.clear()
-        left = self.tokens - view.num_decodes - sum(self._chunks.values())
-        self._chunks[request.id] = max(0, min(wanted, left))
-        return self._chunks[request.id]
+        left = self.tokens - view.num_decodes - self._fill.tokens(request, view)
+        return self._fill.add(request, max(0, min(wanted, left)))
 
     def horizon(self, view: SchedulerView) -> int:
         """The budget left by decodes changes only when a request ends."""

@@ -22,8 +22,6 @@ DRAWS = 4
 #: Devices so alike that both are left out together.
 SIBLINGS = {"h100-sxm": "h200-sxm", "h200-sxm": "h100-sxm"}
 
-Predict = Callable[["Case"], Floats]
-
 
 @dataclass(frozen=True)
 class Case:

@@ -31,7 +31,6 @@ from hasten.workload import Lognormal, Poisson, stream, synthesise
 
 LOAD = 0.9  # of a server with exponential jobs of mean 1
 CHECK_LOAD, JOBS = 0.6, 60_000  # where the formulas are compared with a simulation
-THRESHOLD = 200  # tokens, in the engine
 
 
 # ---- formulas (SOAP analysis of the policy; external predictions) ----------------------------------------------

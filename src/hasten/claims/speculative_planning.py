@@ -43,8 +43,6 @@ EASY, HARD, NOISE = (
 )  # chances of a match in two phases of a plan; what blurs the number that tells them
 PHASE = 12  # mean steps of a phase
 
-Depth = Callable[[float], int]
-
 
 @dataclass
 class Learned:

@@ -11,6 +11,7 @@ from typing import Any
 
 from hasten.delivery.offer import Offer, Pool
 from hasten.errors import InputError
+from hasten.profiles import EngineProfile
 
 _FOLDER = Path(__file__).parent / "engines"
 
@@ -39,9 +40,9 @@ class Engine:
         return shlex.join([*self.program, *self.args(offer, pool)])
 
 
-def engine_of(offer: Offer) -> Engine:
-    """The engine that the offer was simulated with. Raises InputError when nobody knows how to start it."""
-    name = offer.profile.engine
+def engine_of(profile: EngineProfile) -> Engine:
+    """The engine of a profile. Raises InputError when nobody knows how to start it."""
+    name = profile.engine
     known = sorted(path.stem for path in _FOLDER.glob("*.py") if not path.stem.startswith("_"))
     if name not in known:
         raise InputError(

@@ -18,7 +18,7 @@ MARK = "prediction.json"  # a folder that holds it was written here before
 
 def files_of(offer: Offer) -> dict[str, str]:
     """Texts by file name, sorted. Raises InputError for an engine that nobody knows how to start."""
-    engine = engine_of(offer)
+    engine = engine_of(offer.profile)
     made: dict[str, str] = {}
     for path in sorted(_TARGETS.glob("*.py")):
         if not path.stem.startswith("_"):

@@ -44,11 +44,6 @@ class Explanation:
         return tuple(each for each in self.effects if each.change.kind == CAUSE)
 
     @property
-    def remedies(self) -> tuple[Effect, ...]:
-        """Effects of what one can do, the most helpful first."""
-        return tuple(each for each in self.effects if each.change.kind != CAUSE)
-
-    @property
     def cause(self) -> Effect | None:
         """The cause whose removal helps most; None when none helps by more than 2 %.
 

@@ -93,15 +93,6 @@ class Fields:
             raise InputError(f"{self.where}: {key} = {value!r} is outside {low:g} to {high:g}: give {wanted}")
         return float(value)
 
-    def optional_number(
-        self, key: str, *, low: float = -math.inf, high: float = math.inf, wanted: str = "a number"
-    ) -> float | None:
-        """Like `number`, but None when the key is absent."""
-        if key not in self._table:
-            self._asked.add(key)
-            return None
-        return self.number(key, low=low, high=high, wanted=wanted)
-
     def integer(
         self,
         key: str,

@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from hasten.errors import InputError
 from hasten.latency.compiled import StepCost
 
-MODES = ("gpu", "pipelined", "overlapped")
-"""GPU-resident sequences alone; two half batches that take turns; sequences of the CPU that join layer by layer."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
@@ -70,7 +67,7 @@ class Rate:
 
 
 def decode_rates(cost: StepCost, load: Load, host: Host) -> list[Rate]:
-    """All modes, in the order of MODES.
+    """Three modes: GPU-resident sequences alone, two half batches in turn, sequences of the CPU that join by layers.
 
     gpu: G / t(G). pipelined: both half batches pass the linear layers, t_lin(G) + t_att(G) + t_lin(C), while the CPU
     computes the attention of C for C context kv / BW seconds, which may stall the GPU; the best C is taken. overlapped:

@@ -22,18 +22,8 @@ from hasten.report.files import write_text
 
 ASSETS = Path(__file__).parent / "assets"
 STYLES = ("page.css",)
-SCRIPTS = (
-    "columns.js",
-    "draw.js",
-    "charts.js",
-    "timeline.js",
-    "requests.js",
-    "whatif.js",
-    "page.js",
-    "plan.js",
-    "compare.js",
-    "start.js",
-)
+RUN_SCRIPTS = ("columns.js", "draw.js", "charts.js", "timeline.js", "requests.js", "whatif.js", "page.js")
+SCRIPTS = (*RUN_SCRIPTS, "plan.js", "compare.js", "start.js")
 
 
 def document(title: str, data: dict[str, Any]) -> str:

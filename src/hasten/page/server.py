@@ -18,23 +18,13 @@ from importlib.metadata import version
 from typing import Any
 
 from hasten.errors import InputError
-from hasten.page.document import embedded, frame
+from hasten.page.document import RUN_SCRIPTS, embedded, frame
 from hasten.page.player import Player, StaleError
 from hasten.page.scenario import FILE_BYTES, Control, Value, scenario
 
 HOST = "127.0.0.1"
 STYLES = ("page.css", "live.css")
-SCRIPTS = (
-    "columns.js",
-    "draw.js",
-    "charts.js",
-    "timeline.js",
-    "requests.js",
-    "whatif.js",
-    "page.js",
-    "live.js",
-    "start.js",
-)
+SCRIPTS = (*RUN_SCRIPTS, "live.js", "start.js")
 HEADERS = {
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",

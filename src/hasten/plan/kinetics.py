@@ -30,11 +30,6 @@ class AttemptCost:
         """eFLOPs."""
         return self.parameters + self.attention + self.memory
 
-    @property
-    def attention_share(self) -> float:
-        """Share of arithmetic and traffic of attention in the total."""
-        return (self.attention + self.memory) / self.total
-
 
 def attempt_cost(
     model: ModelShape,

@@ -21,8 +21,6 @@ ROWS_AT_ONCE = 50_000
 # Column in a file -> column of Records. Times carry their unit; the status is written as a word.
 FILE_COLUMNS = {("request_id" if n == "id" else f"{n}_s" if n in TIMES else n): n for n in COLUMNS}
 REQUIRED = ("arrival_s", "first_token_s", "finish_s", "prompt_tokens", "output_tokens")
-# Derived for the reader's convenience, ignored when read back.
-DERIVED = ("ttft_s", "tpot_s", "e2e_s")
 FORMATS = (".csv", ".parquet")
 
 

@@ -31,15 +31,18 @@ def add_delivery(parser: ArgumentParser, flag: str) -> None:
 
 
 def check(args: Namespace) -> None:
-    """Raise InputError now for a folder that could not be written after the work."""
+    """Raise InputError now for a folder that could not be written after the work, or an engine without files."""
     if args.deliver is None:
         if args.overwrite:
             raise InputError(
                 "--overwrite is for a folder of files to deploy: name the folder, or leave it out"
             )
         return
+    from hasten.delivery.engine import engine_of
     from hasten.delivery.writing import check_folder
+    from hasten.profiles import load_profile
 
+    engine_of(load_profile(args.engine))
     check_folder(args.deliver, overwrite=args.overwrite)
 
 

@@ -9,8 +9,10 @@ Everything goes through the commands that a user has: `hasten serve` (or `vllm s
 `hasten bench`, `hasten compare --measured`. Lengths are those of the Azure conversation trace, scaled by the context
 window over 8,192; arrivals are its own, rescaled. Capacity: what the server ends per second while all requests are
 there at once, over the middle of that run. The calibration sees the probes alone, never the load it is judged on.
-Our engine is also run without server and client, on the same requests at once. Takes 3 x --seconds and some three
-minutes.
+Every load is served --repeats times with other prompts of the same lengths and arrivals: how far these runs are apart
+is what no prediction can know, and stands beside each error. Our engine records its steps; --keep DIR keeps them for
+`benchmarks/steps.py DIR`, which compares them with their predictions kind by kind. It is also run without server and
+client, on the same requests at once. Takes 3 x --repeats x --seconds and some three minutes.
 """
 
 from __future__ import annotations
@@ -78,11 +80,22 @@ class Case:
         return dict(json.loads((self.checkpoint / "config.json").read_text()))
 
 
-def ours(checkpoint: Path, port: int, dtype: str, threads: int | None) -> Case:
+def ours(checkpoint: Path, port: int, args: argparse.Namespace, record: Path) -> Case:
     """`hasten serve`."""
     flags = f"--max-num-seqs {SEQUENCES} --max-num-batched-tokens {BUDGET} --max-waiting 4096".split()
-    words = [sys.executable, "-m", "hasten", "serve", checkpoint, "--port", port, "--dtype", dtype, *flags]
-    words += [] if threads is None else ["--threads", threads]
+    words = [
+        sys.executable,
+        "-m",
+        "hasten",
+        "serve",
+        checkpoint,
+        "--port",
+        port,
+        "--dtype",
+        args.dtype,
+        *flags,
+    ]
+    words += ["--record", record, *([] if args.threads is None else ["--threads", args.threads])]
     return Case(checkpoint, "hasten", [str(word) for word in words], {})
 
 
@@ -203,40 +216,48 @@ def bare(case: Case, work: Workload, dtype: str, threads: int | None) -> float:
 
 @dataclass(frozen=True)
 class Judged:
-    """One load: share of capacity, what `hasten compare` says, and by figure (predicted, measured)."""
+    """One load: share of capacity, what `hasten compare` says of each run; by figure the prediction and the runs."""
 
     share: float
     rate: float
-    joined: dict[str, Any]
-    figures: dict[str, tuple[float, float]]
+    joined: list[dict[str, Any]]
+    predicted: dict[str, float]
+    measured: dict[str, list[float]]
 
 
-def judge(share: float, rate: float, joined: dict[str, Any]) -> Judged:
-    """Predicted and measured by figure: ms and tokens per second."""
-    figures = {
-        name: (joined["figures"][name]["predicted_ms"], joined["figures"][name]["measured_ms"])
-        for name in ("tpot mean", "ttft mean", "ttft p99")
-    }
-    told = joined["output_throughput"]
-    figures["throughput"] = (told["predicted"], told["measured"])
-    return Judged(share, rate, joined, figures)
+def judge(share: float, rate: float, joined: list[dict[str, Any]]) -> Judged:
+    """Figures of all runs of one load: ms and tokens per second. All runs have the same prediction."""
+    latencies = ("tpot mean", "ttft mean", "ttft p99")
+    predicted = {name: float(joined[0]["figures"][name]["predicted_ms"]) for name in latencies}
+    measured = {name: [float(run["figures"][name]["measured_ms"]) for run in joined] for name in latencies}
+    predicted["throughput"] = float(joined[0]["output_throughput"]["predicted"])
+    measured["throughput"] = [float(run["output_throughput"]["measured"]) for run in joined]
+    return Judged(share, rate, joined, predicted, measured)
 
 
 def table(found: list[Judged]) -> str:
-    """Markdown: a line per load and figure."""
+    """Markdown: a line per load and figure. Errors are those of the mean of the runs."""
     lines = [
-        "| load | figure | predicted | measured | error | aim | split of the difference |",
-        "|---|---|---|---|---|---|---|",
+        "| load | figure | predicted | measured | run to run | error | aim | split of the difference, first run |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for each in found:
-        for name, (predicted, measured) in each.figures.items():
-            error = predicted / measured - 1.0
+        for name, predicted in each.predicted.items():
+            runs = each.measured[name]
+            mean = sum(runs) / len(runs)
+            error, apart = predicted / mean - 1.0, (max(runs) - min(runs)) / mean
             unit = "tok/s" if name == "throughput" else "ms"
-            parts = each.joined["figures"].get(name, {}).get("parts_ms", {})
-            split = ", ".join(f"{part} {value / measured:+.1%}" for part, value in parts.items())
+            parts = each.joined[0]["figures"].get(name, {}).get("parts_ms", {})
+            split = ", ".join(f"{part} {value / runs[0]:+.1%}" for part, value in parts.items())
             verdict = "" if abs(error) <= AIMS[name] else " **missed**"
             cells = [f"{each.share:.0%}, {each.rate:.2f} req/s", name, f"{predicted:,.1f} {unit}"]
-            cells += [f"{measured:,.1f} {unit}", f"{error:+.1%}{verdict}", f"{AIMS[name]:.0%}", split]
+            cells += [" and ".join(f"{run:,.1f}" for run in runs) + f" {unit}"]
+            cells += [
+                f"{apart:.1%}" if len(runs) > 1 else "",
+                f"{error:+.1%}{verdict}",
+                f"{AIMS[name]:.0%}",
+                split,
+            ]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -263,7 +284,6 @@ def measure(args: argparse.Namespace, case: Case, url: str, folder: Path) -> Non
     trace, fitted = folder / "work.csv", folder / "calibration.json"
     work.save(trace)
     about = [url, "--vocab", config["vocab_size"], "--workload", trace]
-    found: list[Judged] = []
     with serving(case, url, folder / "server.log"):
         hasten("bench", *about, "--limit", 8, "--rate", "inf", "--seed", 1)  # warm
         probes = ["--url", url, "--vocab", config["vocab_size"], "--out", fitted]
@@ -271,15 +291,19 @@ def measure(args: argparse.Namespace, case: Case, url: str, folder: Path) -> Non
         (folder / "probes.json").write_text(json.dumps(made["samples_judged"], indent=1))
         hasten("bench", *about, "--limit", args.requests, "--rate", "inf", "--out", folder / "full.csv")
         most, served = capacity(folder / "full.csv")
-        for number, share in enumerate(args.shares):
-            rate, out = share * most, folder / f"at-{share:g}.csv"
-            # another seed: other prompts, so that the prefix cache holds none of them
+        loads = {share: share * most for share in args.shares}
+        runs: dict[float, list[dict[str, Any]]] = {share: [] for share in loads}
+        for number, share in enumerate(
+            args.repeats * list(loads)
+        ):  # A B C A B C: what drifts shows in `run to run`
+            rate, out = loads[share], folder / f"at-{share:g}-{number}.csv"
             count = max(20, min(len(work), round(rate * args.seconds)))
-            hasten(
-                "bench", *about, "--limit", count, "--rate", f"{rate:.4f}", "--out", out, "--seed", 2 + number
-            )
+            # another seed: other prompts, so that the prefix cache holds none of them
+            sent = ["--limit", count, "--rate", f"{rate:.4f}", "--seed", 2 + number]
+            hasten("bench", *about, *sent, "--out", out)
             played = [*case.deployment, "--calibration", fitted, "--measured", out]
-            found.append(judge(share, rate, hasten("compare", *played)))
+            runs[share].append(hasten("compare", *played))
+        found = [judge(share, rate, runs[share]) for share, rate in loads.items()]
     print(f"{shlex.join(Path(word).name if '/' in word else word for word in case.serve)}")
     print(
         f"{work.origin}: mean prompt {work.prompt_tokens.mean():.0f}, output {work.output_tokens.mean():.0f} tokens"
@@ -307,6 +331,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", help="of our weights (vLLM runs float32)")
     parser.add_argument("--threads", type=int, help="of our engine (default: torch's choice)")
     parser.add_argument("--seconds", type=float, default=90.0, help="of arrivals per load (default 90)")
+    parser.add_argument("--repeats", type=int, default=2, help="runs of every load (default 2)")
     parser.add_argument("--requests", type=int, default=400, help="at once, for capacity (default 400)")
     parser.add_argument(
         "--shares", type=lambda text: [float(each) for each in text.split(",")], default="0.5,0.8,0.95"
@@ -329,7 +354,7 @@ def main() -> None:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         if args.vllm is None:
-            case = ours(checkpoint, port, args.dtype, args.threads)
+            case = ours(checkpoint, port, args, folder / "steps.jsonl")
         else:
             case = vllm(checkpoint, port, args.vllm, args.profile)
         measure(args, case, f"http://127.0.0.1:{port}", folder)

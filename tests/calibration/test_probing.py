@@ -4,14 +4,20 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hasten.calibration import Sample, calibrate
 from hasten.calibration.model import Predictor
-from hasten.calibration.probing import Probe, candidates, run_probes
+from hasten.calibration.probing import TOKENS, Probe, candidates, run_probes
+from hasten.calibration.traffic import probe_samples
 from hasten.cli import main
 from hasten.deployment import Deployment
 from hasten.errors import InputError
 from hasten.latency.calibration import NAMES, relative_error
+from hasten.sim.run import simulate
+from hasten.sim.steps import StepLog
+from hasten.workload import Workload
 
 MADE = Deployment.of("llama-3.1-8b", "h100-sxm", step_times="analytical", max_model_len=8192)
 PREDICTOR = Predictor(MADE)
@@ -106,6 +112,38 @@ def test_candidates_fit_the_limits():
         assert each.prompt + each.output <= 700
         assert each.sequences <= 6
         assert each.sequences * (each.prompt + each.output) <= 1600
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 24), st.sampled_from([16, 60, 64, 200, 512, 700]), st.sampled_from([64, 512, 1000]))
+def test_probes_tell_the_steps_that_were_run(sequences, prompt, budget):
+    """A probe is simulated; its steps, told from the times of its tokens alone, take as long as they took."""
+    made = Deployment.of(
+        "llama-3.1-8b",
+        "h100-sxm",
+        engine="hasten",
+        step_times="analytical",
+        max_model_len=8192,
+        max_num_batched_tokens=budget,
+        max_num_seqs=32,
+    )
+    ones = np.ones(sequences, dtype=np.int32)
+    output = TOKENS + (sequences * prompt - 1) // budget
+    work = Workload(arrival=0.0 * ones, prompt_tokens=prompt * ones, output_tokens=output * ones)
+    log = StepLog()
+    records = simulate(made, work, stepping=True, log=log).records
+    ends = np.array([row[1] for row in log.ranks[0].rows])
+    times = [ends[ends > begin - 1e-9][:output] for begin in records.first_token]
+    found = probe_samples(times, prompt, made, "probe")
+    assert len(found) == 1 + (len(set(records.first_token)) > 1)
+    told = Predictor(made).seconds(found)
+    assert told == pytest.approx([each.seconds for each in found], rel=1e-3)
+    assert sum(each.count for each in found) + (sequences == 1) >= TOKENS - 1
+
+
+def test_a_probe_whose_tokens_came_together_tells_nothing():
+    times = [np.full(24, 1.0 + i) for i in range(4)]
+    assert probe_samples(times, 64, MADE, "probe") == []
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The OpenAPI document says what the server does: its routes, its bounds, and what schemathesis finds against it."""
 
 import json
-import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -14,6 +13,8 @@ from tests.engine.serving import running
 
 from hasten.engine.openapi import SAMPLING, document
 from hasten.engine.protocol import BadRequest, Body, read_params
+
+FUZZING_S = 900  # ten times what it takes on two idle cores
 
 
 def test_every_route_is_in_it_and_no_other(tmp_path: Path) -> None:
@@ -84,24 +85,69 @@ def test_bounds_are_those_of_the_server(name: str, schema: dict[str, Any]) -> No
         assert not accepts(other)
 
 
+GOOD = {"Authorization": "Bearer secret"}
+BAD = [
+    {},
+    {"Authorization": ""},
+    {"Authorization": "Bearer"},
+    {"Authorization": "Bearer "},
+    {"Authorization": "Bearer secre"},
+    {"Authorization": "Bearer secrets"},
+    {"Authorization": "Bearer Secret"},
+    {"Authorization": "Basic secret"},
+    {"Authorization": "secret"},
+    {"X-API-Key": "secret"},
+    {"Cookie": "key=secret"},
+]
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD")
+
+
+def test_no_route_answers_without_the_key(tmp_path: Path) -> None:
+    """Every path of the document and some that are not in it, by every method, with every wrong way to show a key."""
+    write_servable(tmp_path)
+    paths = [path.replace("{name}", "tiny") for path in document(keyed=True)["paths"]]
+    body = {"prompt": "a", "messages": [{"role": "user", "content": "a"}], "tokens": [1], "max_tokens": 1}
+    with running(tmp_path, api_key="secret", max_body=1000) as server:
+        for path in [*paths, "/", "/nothing", "/v1/models/other", "/health?key=secret", "//health"]:
+            for method in METHODS:
+                raw = body if method == "POST" else None
+                for headers in BAD if method in ("GET", "POST") else BAD[:2]:
+                    status, named, answer = server.ask(method, path, raw, headers)
+                    assert status == 401, (method, path, headers)
+                    assert named["www-authenticate"] == "Bearer"
+                    if method != "HEAD":
+                        assert json.loads(answer)["error"]["code"] == "invalid_api_key"
+                assert server.ask(method, path, raw, GOOD)[0] != 401, (method, path)
+        asked = server.server.service.engine.steps
+        # a body that is too large is not even read, and says nothing about the server
+        assert server.ask("POST", "/v1/completions", b"{" + b" " * 5000, BAD[4])[0] == 401
+        assert server.server.service.engine.steps == asked
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("key", [None, "secret"])
 def test_schemathesis_finds_nothing(key: str | None, tmp_path: Path) -> None:
-    """All its checks but one: that a prompt and its answer fit the context window is beyond a schema, so bodies that
-    the schema allows may be refused with a 400.
+    """All its checks but one, on data that the schema allows and on data that it does not: that a prompt and its answer
+    fit the context window is beyond a schema, so bodies that the schema allows may be refused with a 400.
+
+    Bounded: some 900 cases that follow from the schema, and at most 25 random ones for each route; about a minute.
     """
     if find_spec("schemathesis") is None:
         pytest.skip("needs the extra `fuzz`")
     write_servable(tmp_path)
-    with running(tmp_path, api_key=key, max_waiting=256) as server:
+    with running(tmp_path, api_key=key, max_waiting=256, engine={"max_model_len": 128}) as server:
         command = [sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json"]
-        command += ["--max-examples", "50", "--generation-database", "none", "--seed", "1", "--no-color"]
-        command += ["--exclude-checks", "positive_data_acceptance"]
+        command += ["--include-path-regex", "/"]  # the document itself too
+        command += ["--max-examples", "25", "--mode", "all", "--generation-database", "none", "--seed", "1"]
+        command += ["--checks", "all", "--exclude-checks", "positive_data_acceptance", "--no-color"]
+        command += ["--request-timeout", "60"]
         if key is not None:
             command += ["--header", f"Authorization: Bearer {key}"]
         done = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, check=False, env=dict(os.environ)
+            command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=FUZZING_S
         )
         assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
         assert "No issues found" in done.stdout
+        routes = sum(map(len, document(keyed=True)["paths"].values()))
+        assert f"Selected: {routes}/{routes}" in done.stdout
         assert server.idle()

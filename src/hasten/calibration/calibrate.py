@@ -17,6 +17,7 @@ from hasten.deployment import Deployment
 from hasten.errors import InputError
 from hasten.latency.calibration import NAMES, Calibration, Range
 from hasten.latency.error import Spread
+from hasten.profiles import EngineLimits
 
 FASTER = 0.7
 """Share of the data sheet's least time below which a sample is refused; above it, it is a note."""
@@ -26,6 +27,10 @@ ABSURD = 300.0
 
 CONTRADICTION = 1.3
 """Factor between two timings of the same step that is reported."""
+
+ROW_SHARE = 0.1
+"""Share of the shortest step that one more sequence may cost on a device that is the host itself: its cores compute the
+rows of a small batch, choose tokens and answer clients; rows of a GPU come nearly free."""
 
 QUANTILES = (50.0, 80.0, 90.0)
 
@@ -84,7 +89,9 @@ def calibrate(
         missed = statistics.median(
             abs(each.seconds - float(p)) for each, p in zip(samples, before, strict=True)
         )
-        found = fit(samples, predictor, prior or prior_for(base, max(shortest, 5.0 * missed), missed=logs))
+        scale = max(shortest, 5.0 * missed)
+        rows = ROW_SHARE * _shortest_step(samples) if predictor.deployment.device.kind == "cpu" else 0.0
+        found = fit(samples, predictor, prior or prior_for(base, scale, missed=logs, row_seconds=rows))
     remarks += _remarks(found, samples)
     kept = [i for i in range(len(samples)) if i not in found.outliers]
     after = np.array([each.seconds for each in samples]) / np.exp(found.left_out)
@@ -109,6 +116,11 @@ def calibrate(
     )
     judged = tuple(_judged(found, samples, before, after))
     return Calibrated(made, judged, found)
+
+
+def _shortest_step(samples: Sequence[Sample]) -> float:
+    """Seconds of the shortest mean step."""
+    return min(each.seconds / (each.scale * sum(weight for _, weight in each.steps)) for each in samples)
 
 
 def _remarks(found: Fit, samples: Sequence[Sample]) -> Iterator[str]:
@@ -214,11 +226,19 @@ _DECODES = ((0, 1, 1024), (0, 16, 1024), (0, 64, 1024), (0, 64, 4096))
 _PREFILLS = ((256, 0, 0), (1024, 0, 0), (2048, 0, 0), (512, 32, 1024))
 
 
-def typical_samples(is_prefill: bool) -> list[Sample]:
-    """Steps of one kind whose errors stand for all of it; their seconds mean nothing."""
+def typical_samples(is_prefill: bool, limits: EngineLimits) -> list[Sample]:
+    """Steps of one kind within the limits whose errors stand for all of it; their seconds mean nothing."""
+    within = (
+        (
+            min(new, limits.max_num_batched_tokens),
+            min(n, limits.max_num_seqs),
+            min(context, limits.max_model_len // 2),
+        )
+        for new, n, context in (_PREFILLS if is_prefill else _DECODES)
+    )
     return [
         Sample("", 1.0, ((Step(((new, 0),) if new else (), n, n * context), 1.0),))
-        for new, n, context in (_PREFILLS if is_prefill else _DECODES)
+        for new, n, context in dict.fromkeys(within)
     ]
 
 
@@ -226,7 +246,7 @@ def _spread(
     found: Fit, samples: Sequence[Sample], predictor: Predictor, kept: Sequence[int], is_prefill: bool
 ) -> Spread:
     """Error of one kind of step: what the coefficients leave open on typical steps, and what samples scatter by."""
-    typical = typical_samples(is_prefill)
+    typical = typical_samples(is_prefill, predictor.deployment.limits)
     own = [i for i in kept if samples[i].has_prefill == is_prefill]
     inside = _range([samples[i] for i in own]) if own else Range()
     if own:  # errors outside the range are widened when they are asked for

@@ -108,7 +108,10 @@ def from_machine(deployment: Deployment, found: Machine, *, date: str | None = N
     covariance = prior.covariance - gain @ rows @ prior.covariance
     theta[[i for i, name in enumerate(NAMES) if name.startswith("front")]] = 0.0
     decode, prefill = (
-        Spread(open_error(typical_samples(kind), predictor, theta, covariance), NOISE)
+        Spread(
+            open_error(typical_samples(kind, predictor.deployment.limits), predictor, theta, covariance),
+            NOISE,
+        )
         for kind in (False, True)
     )
     made = replace(

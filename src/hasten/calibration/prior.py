@@ -48,14 +48,17 @@ def pool_names() -> list[str]:
     return sorted(_stored()["devices"])
 
 
-def prior_for(base: str, scale: float, *, missed: float = 0.0, without: str | None = None) -> Prior:
+def prior_for(
+    base: str, scale: float, *, missed: float = 0.0, row_seconds: float = 0.0, without: str | None = None
+) -> Prior:
     """The prior of step times of one kind (analytical, layers, operators).
 
     ``scale`` is a time in seconds of which a step's offset may be a tenth, where that is more than the offsets seen:
     the shortest sample, or five times what samples miss their predictions by (engines that nobody has calibrated).
     ``missed`` is by how much samples miss their predictions, as a log: beyond KNOWN, the device or engine is unlike
     those of the pool: its spread says little about it, and a thousandth of ``scale`` may go into every sequence (a
-    host that works on each answer). ``without`` leaves a device out of the pool.
+    host that works on each answer). ``row_seconds`` may go into every sequence whatever was missed. ``without``
+    leaves a device out of the pool.
     """
     stored = _stored()
     mean, covariance = np.zeros(WIDTH), np.zeros((WIDTH, WIDTH))
@@ -77,8 +80,8 @@ def prior_for(base: str, scale: float, *, missed: float = 0.0, without: str | No
         i = NAMES.index(name)
         if name in ("step_seconds", "mixed_seconds"):
             sd = max(sd, 0.1 * scale)
-        if name == "sequence_seconds" and missed > KNOWN:
-            sd = max(sd, 0.001 * scale)
+        if name == "sequence_seconds":
+            sd = max(sd, row_seconds, 0.001 * scale if missed > KNOWN else 0.0)
         mean[i] = centre if base == "analytical" or name.startswith("front") else 0.0
         covariance[i, i] = sd * sd
     return Prior(mean, covariance)

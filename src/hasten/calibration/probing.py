@@ -20,7 +20,7 @@ from hasten.deployment import Deployment
 from hasten.errors import InputError
 
 TOKENS = 24
-"""Output tokens of a probe that decodes."""
+"""Output tokens of a probe that decodes, besides those that come while the last of its prompts are prefilled."""
 
 _LARGEST_SHARE = 0.5
 """Share of the time left that one probe may take, as predicted."""
@@ -52,9 +52,10 @@ def candidates(deployment: Deployment) -> list[Probe]:
     """Probes that fit the deployment's limits and KV cache, the first two to begin with."""
     limits, room = deployment.limits, deployment.kv.tokens
     window = limits.max_model_len
+    budget = limits.max_num_batched_tokens
     found = [Probe(1, min(64, window // 4), TOKENS), Probe(1, min(512, window // 2), 1)]
     for n in (1, 2, 4, 8, 16, 32, 64, 128, limits.max_num_seqs):
-        found += [Probe(n, prompt, TOKENS) for prompt in (64, 512, 2048)]
+        found += [Probe(n, prompt, TOKENS + (n * prompt - 1) // budget) for prompt in (64, 512, 2048)]
     found += [Probe(1, prompt, 1) for prompt in (16, 128, 256, 1024, 2048, 4096)]
     return [
         each
@@ -107,7 +108,8 @@ def most_telling(
     """The probe after which typical steps are surest, for its time."""
     theta, covariance, noise = current.fit.theta, current.fit.covariance, current.fit.noise
     shortest = min(each.seconds for each in samples)
-    targets = [*typical_samples(False), *typical_samples(True)]
+    limits = predictor.deployment.limits
+    targets = [*typical_samples(False, limits), *typical_samples(True, limits)]
     expected = [each.expected() for each in probes]
     rows, aims = (
         predictor.derivatives(each, theta, np.log(predictor.seconds(each, theta)), shortest)

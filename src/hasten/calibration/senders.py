@@ -13,10 +13,9 @@ import numpy as np
 
 from hasten.calibration.probing import Probe
 from hasten.calibration.sample import Sample
-from hasten.calibration.traffic import lone_ttft, one_decode, turn_samples
+from hasten.calibration.traffic import lone_ttft, one_decode, probe_samples, turn_samples
 from hasten.deployment import Deployment
 from hasten.errors import InputError
-from hasten.report.records import Records
 from hasten.workload import Workload
 
 REPEATS = 3
@@ -29,7 +28,7 @@ def http_sender(target: Any, deployment: Deployment) -> Callable[[Probe, int], l
 
     from hasten.engine.load import Load
 
-    def served(probe: Probe, number: int, turn: int) -> Records:
+    def served(probe: Probe, number: int, turn: int) -> Load:
         ones = np.ones(probe.sequences, dtype=np.int32)
         work = Workload(
             arrival=np.zeros(probe.sequences),
@@ -45,16 +44,25 @@ def http_sender(target: Any, deployment: Deployment) -> Callable[[Probe, int], l
             raise InputError(
                 f"{target.url}: probe {number + 1} failed ({reason}): is the model's context long enough?"
             )
-        return records
+        return load
+
+    def decodes(load: Load, probe: Probe, where: str) -> list[Sample]:
+        times = [each.token_times for each in load.outcomes]
+        whole = all(len(each) == probe.output for each in times)  # no two tokens came as one
+        if whole and not any(each.cached_tokens for each in load.outcomes):
+            found = probe_samples(times, probe.prompt, deployment, where)
+            if found:
+                return found
+        return one_decode(load.records(), deployment, where)
 
     def send(probe: Probe, number: int) -> list[Sample]:
         where = f"probe {number + 1} ({probe.sequences} x {probe.prompt} tokens)"
         runs = [served(probe, number, turn) for turn in range(REPEATS if probe.sequences == 1 else 1)]
         found = []
         if probe.output > 1:
-            found.append(_middle([one_decode(run, deployment, where) for run in runs]))
+            found.append(_middle([decodes(run, probe, where) for run in runs]))
         if probe.sequences == 1:
-            found.append(_middle([[lone_ttft(run, 0, deployment, where)] for run in runs]))
+            found.append(_middle([[lone_ttft(run.records(), 0, deployment, where)] for run in runs]))
         return [sample for each in found for sample in each]
 
     return send

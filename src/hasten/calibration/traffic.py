@@ -27,6 +27,12 @@ FEWEST_STEPS = 16
 BUSY = 0.3
 """Share of steps with a prefill above which a TTFT is mostly queueing, which is not a step time."""
 
+FEWEST_COMMON = 6
+"""Steps that all requests of a probe must share before they become a sample."""
+
+SAME_STEP = 0.4
+"""Share of a step within which tokens at the client come from one step."""
+
 MOST_STEPS_APART = 40
 """Kinds of steps of a recording that become samples."""
 
@@ -139,6 +145,55 @@ def one_decode(records: Records, deployment: Deployment, where: str) -> list[Sam
     """Decode time of the request whose first token came last: the others decode beside it."""
     sample = _Lives(records).decode_sample(int(np.argmax(records.first_token)), deployment, where)
     return [] if sample is None else [sample]
+
+
+def probe_samples(times: Sequence[Floats], prompt: int, deployment: Deployment, where: str) -> list[Sample]:
+    """Steps of a probe of equal prompts sent at once, from ``times``: every request's tokens at the client (s).
+
+    While all of them decode, every step brings a token to each; while the last are prefilled, the first decode beside,
+    in steps that the budget fills. A stretch whose steps can't be told is left out.
+    """
+    order = sorted(times, key=lambda each: float(each[0]))
+    first, last, n = order[0], order[-1], len(order)
+    begin, found = float(last[0]), list[Sample]()
+    late = SAME_STEP * float(np.median(np.diff(last)))  # a step's tokens reach the client one after the other
+    early = [int((each < begin - late).sum()) for each in order]  # tokens before all of them decode
+    common = min(len(each) - had for each, had in zip(order, early, strict=True)) - 1
+    if common >= FEWEST_COMMON:
+        step = Step((), n, round(n * prompt + sum(early) + 0.5 * n * common))
+        name = f"{where}, {common} steps of {n}"
+        found.append(Sample(name, float(last[common]) - begin, ((step, float(common)),), count=common))
+    together = sum(float(each[0]) < float(first[0]) + late for each in order)
+    mixed = list(_filled_steps(n, prompt, together, deployment.limits.max_num_batched_tokens))
+    if mixed and len(mixed) == early[0]:
+        name = f"{where}, {len(mixed)} mixed steps"
+        steps = tuple((step, 1.0) for step in mixed)
+        found.append(Sample(name, begin - float(first[0]), steps, count=len(mixed)))
+    return found
+
+
+def _filled_steps(n: int, prompt: int, together: int, budget: int) -> Iterator[Step]:
+    """Steps from the first token of the first ``together`` of n prompts to that of the last: decodes, then prefills.
+
+    A step that ``together`` prompts almost fill holds the beginning of the next one.
+    """
+    rest = budget - (prompt * together if prompt * together <= budget else (prompt - 1) % budget + 1)
+    done = (
+        rest if rest < prompt else 0
+    )  # tokens of the prompt under way; with more room the others had not come
+    ready, emitted = together, 0
+    while ready < n:
+        room, chunks, before = budget - ready, list[tuple[int, int]](), ready
+        while room > 0 and ready < n:
+            new = min(prompt - done, room)
+            chunks.append((new, done))
+            room, done = room - new, done + new
+            if done == prompt:
+                ready, done = ready + 1, 0
+        if not chunks:
+            return
+        yield Step(tuple(chunks), before, before * prompt + emitted)
+        emitted += before
 
 
 def _evenly(places: Sequence[int], most: int) -> list[int]:

@@ -143,6 +143,7 @@ def _measurements(args: Namespace, made: Deployment, directory: Path | None) -> 
 
 def _target(args: Namespace) -> Any:
     import asyncio
+    import secrets
 
     from hasten.engine.load import Target, served_model
 
@@ -150,7 +151,10 @@ def _target(args: Namespace) -> Any:
     if not url.startswith(("http://", "https://")):
         raise InputError(f"{args.url}: is no address: give one such as http://127.0.0.1:8000")
     model = asyncio.run(served_model(url, args.api_key))
-    return Target(url, model, args.api_key, vocab=args.vocab, timeout=args.probe_time)
+    fresh = secrets.randbits(
+        32
+    )  # a server that was probed before keeps the prompts of that time in its prefix cache
+    return Target(url, model, args.api_key, vocab=args.vocab, timeout=args.probe_time, seed=fresh)
 
 
 def _rows(found: Calibrated) -> list[dict[str, Any]]:

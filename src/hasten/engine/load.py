@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+import numpy as np
+import numpy.typing as npt
 
 from hasten.errors import InputError
 from hasten.report.gaps import Gaps
@@ -47,6 +49,11 @@ class Outcome:
     cached_tokens: int = 0
     gaps: list[float] = field(default_factory=list)
     error: str | None = None
+
+    @property
+    def token_times(self) -> npt.NDArray[np.float64]:
+        """When each chunk with text arrived, in seconds."""
+        return self.first_token + np.cumsum([0.0, *self.gaps])
 
     def token(self, now: float) -> None:
         """A chunk with text arrived."""

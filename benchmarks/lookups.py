@@ -18,8 +18,8 @@ DEPLOYMENTS = (
     ("llama-3.1-8b", "rtx-pro-6000", "auto"),
     ("llama-3.1-8b", "mi300x", "pool"),
 )
-LOOKUPS = 400_000
-REPEATS = 3
+LOOKUPS = 80_000
+REPEATS = 15
 
 
 def main() -> None:

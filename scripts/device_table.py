@@ -21,7 +21,7 @@ from help_steps import learned_to_learn
 from pages import agree, filled, table
 
 from hasten.accuracy.leave_device_out import PREDICTORS, SAMPLED, Outcome, leave_out
-from hasten.accuracy.operators import LeftOut, operators_left_out
+from hasten.accuracy.operators import LeftOut, one_token_more, operators_left_out, widths_left_out
 from hasten.accuracy.profiled import PROFILED, compare
 from hasten.fewshot.help import Schedule
 from hasten.latency.tables import OperatorTables, operator_paths
@@ -40,9 +40,21 @@ def operators() -> str:
         tables = OperatorTables(path)
         parts = operators_left_out(tables)
         parts["all"] = functools.reduce(operator.add, parts.values())
+        parts["products of untimed widths"] = widths_left_out(tables)
         rows += [[tables.about["device"], kind, *cells(found)] for kind, found in parts.items()]
     head = ["device", "what", "left out", "median error", "95th percentile", "raised", "outliers"]
     return table([*head, "median without them", "95th percentile without them"], rows)
+
+
+def scatter() -> str:
+    """How products with one token more compare with those without it, by device."""
+    rows = []
+    for path in operator_paths():
+        tables = OperatorTables(path)
+        more = one_token_more(tables)
+        shares = [np.mean(more < -0.1), np.mean(more < -0.25)]
+        rows.append([tables.about["device"], str(len(more)), *(f"{share:.1%}" for share in shares)])
+    return table(["device", "pairs", "more than 10% faster", "more than 25% faster"], rows)
 
 
 def cells(found: LeftOut) -> list[str]:
@@ -157,6 +169,7 @@ def main() -> int:
     args = parser.parse_args()
     old = page = PAGE.read_text(encoding="utf-8")
     page = filled(page, "operator table", operators())
+    page = filled(page, "scatter table", scatter())
     page = filled(page, "step table", steps())
     for name in SPACES:
         page = filled(page, f"{name} table", architectures(name))

@@ -74,11 +74,9 @@ def products(folder: Path) -> dict[Any, dict[tuple[int, ...], float]]:
     """Matrix products by dtype: (m, n, k)."""
     found: dict[Any, dict[tuple[int, ...], float]] = defaultdict(dict)
     for row in rows(folder, "gemm"):
-        m = row["m"]
-        # Between 512 and the largest, every power of two and the value halfway; all of the small ones.
-        is_kept = m <= 256 or m & (m - 1) == 0 or (m % 3 == 0 and (m // 3) & (m // 3 - 1) == 0)
-        if row["gemm_dtype"] in DTYPES and is_kept:
-            fastest(found, f"gemm-{DTYPES[row['gemm_dtype']]}", (m, row["n"], row["k"]), row["latency"])
+        if row["gemm_dtype"] in DTYPES:
+            name = f"gemm-{DTYPES[row['gemm_dtype']]}"
+            fastest(found, name, (row["m"], row["n"], row["k"]), row["latency"])
     return found
 
 
@@ -100,13 +98,15 @@ def attention(folder: Path, stem: str) -> dict[Any, dict[tuple[int, ...], float]
 
 
 def experts(folder: Path) -> dict[Any, dict[tuple[int, ...], float]]:
-    """Expert layers by dtype and (hidden, intermediate, experts, visited, split): tokens."""
+    """Expert layers by dtype, hidden size, experts and visited per token: (width on one device, tokens)."""
     found: dict[Any, dict[tuple[int, ...], float]] = defaultdict(dict)
     for row in rows(folder, "moe"):
         if row["moe_dtype"] in DTYPES and row["moe_ep_size"] == 1 and row["distribution"] == ROUTING:
-            shape = f"{row['hidden_size']}-{row['inter_size']}-{row['num_experts']}-{row['topk']}-{row['moe_tp_size']}"
-            name = f"experts-{DTYPES[row['moe_dtype']]}-{shape}"
-            fastest(found, name, (row["num_tokens"],), row["latency"])
+            name = (
+                f"experts-{DTYPES[row['moe_dtype']]}-{row['hidden_size']}-{row['num_experts']}-{row['topk']}"
+            )
+            width = row["inter_size"] // row["moe_tp_size"]
+            fastest(found, name, (width, row["num_tokens"]), row["latency"])
     return found
 
 

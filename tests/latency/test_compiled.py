@@ -7,7 +7,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hasten.core.batch import Chunk
-from hasten.latency.compiled import UNLIMITED, LinearCost, causal_pairs, floored, piece_at, tokens_seen
+from hasten.latency.compiled import (
+    UNLIMITED,
+    LinearCost,
+    MeasuredAttention,
+    between,
+    causal_pairs,
+    floored,
+    piece_at,
+    tokens_seen,
+)
 from hasten.latency.compiling import raised
 
 COUNT = st.integers(0, 60)
@@ -65,3 +74,35 @@ def test_raised_pieces_are_the_larger_of_pieces_and_floor(shape, base, floor, of
     below_a, below_b, _ = piece_at(pieces, at)
     wanted = max(floor, base + below_a + below_b * at) + offset
     assert a + b * at == pytest.approx(wanted, rel=1e-9, abs=1e-9)
+
+
+KNOTS = [0, 4, 16]
+CHUNKS = [2, 4, 8]
+MEASURED = MeasuredAttention(
+    KNOTS,
+    [[n * each for each in (1.0, 2.0, 5.0)] for n in range(5)],
+    beside=(CHUNKS, [[[n * c * each for each in (1.0, 3.0, 7.0)] for c in CHUNKS] for n in range(5)]),
+    prefill=(KNOTS, [[t * each for each in (1.0, 1.5, 4.0)] for t in range(21)]),
+)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 5), st.integers(0, 40)), max_size=4),
+    st.integers(0, 4),
+    st.integers(0, 100),
+)
+def test_measured_attention_is_interpolated_in_the_past_the_context_and_the_log_of_the_chunk(
+    prefills, n, total
+):
+    expected = sum(between(KNOTS, MEASURED.prefill[tokens], past) for tokens, past in prefills)
+    tokens = sum(each for each, _ in prefills)
+    if n and tokens:
+        rows = [between(KNOTS, row, total / n) for row in MEASURED.beside[n]]
+        place = min(max(math.log2(max(tokens, 1) / CHUNKS[0]), 0.0), len(CHUNKS) - 1.0)
+        low = min(int(place), len(CHUNKS) - 2)
+        expected += rows[low] + (rows[low + 1] - rows[low]) * (place - low)
+    elif n:
+        expected += between(KNOTS, MEASURED.decode[n], total / n)
+    chunks = [Chunk(None, tokens, past, True) for tokens, past in prefills]
+    assert MEASURED.seconds(chunks, n, total) == pytest.approx(expected, rel=1e-12)
+    assert MEASURED.seconds_of(prefills, n, total) == pytest.approx(expected, rel=1e-12)

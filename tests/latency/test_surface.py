@@ -56,6 +56,30 @@ def test_outliers_neither_stay_nor_spoil_their_neighbours():
     assert surface(times).ratio == pytest.approx(np.zeros((5, 5)), abs=1e-12)
 
 
+def test_a_slow_kernel_that_neighbours_share_is_believed_and_met_where_it_was_left_out():
+    times = GRID.copy()
+    times[1:4, :4] *= 5.0
+    slow = surface(times)
+    assert not slow.outliers[1:4, :3].any()
+    assert not slow.outliers[2, :4].any()
+    times[2, 1] = np.nan
+    assert np.exp(surface(times).ratio[2, 1]) == pytest.approx(5.0, rel=0.1)
+
+
+def test_estimates_count_where_they_hit_the_shapes_around():
+    """Along rows the ratio jumps to and fro, along columns it does not: what is left out comes from its column."""
+    jumps = np.where(np.arange(5) % 2 == 0, 1.0, 2.0)
+    times = GRID * jumps[:, None]
+    times[2, 2] = np.nan
+    assert np.exp(surface(times).ratio[2, 2]) == pytest.approx(1.0, rel=0.02)
+
+
+def test_a_size_that_was_never_timed_is_predicted_from_those_beside_it():
+    errors, _ = surface(2.0 * GRID).left_out_along(1)
+    assert len(errors) == 15  # all but the first and the last column
+    assert np.abs(errors).max() < 1e-12
+
+
 def test_times_below_the_floor_are_raised_and_counted():
     times = GRID.copy()
     times[4, 4] = 1e-9
@@ -65,7 +89,7 @@ def test_times_below_the_floor_are_raised_and_counted():
 
 
 def test_every_timed_shape_with_neighbours_is_scored_once():
-    errors, outliers = surface(2.0 * GRID).left_out(5, seed=1)
+    errors, outliers = surface(2.0 * GRID).left_out(5, seed=1, scored=range(5))
     assert len(errors) == len(outliers) <= 25
     assert len(errors) >= 18  # all but the corners, and those whose neighbours fell into the same part
     assert np.abs(errors).max() < 1e-12

@@ -123,6 +123,7 @@ class MeasuredAttention:
         self.decode = decode
         self.chunks, self.beside = beside
         self.pasts, self.prefill = prefill
+        self.places = _places(self.chunks)
 
     def lines(self, n: int, share: float) -> list[Line]:
         """Decode attention of n sequences as lines in the sum of contexts, times ``share``."""
@@ -150,9 +151,23 @@ class MeasuredAttention:
             prefill=(self.pasts, [[prefill * each for each in row] for row in self.prefill]),
         )
 
-    def seconds(self, prefills: list[Chunk], n: int, context_sum: int) -> float:
+    def seconds(self, prefills: Sequence[Chunk], n: int, context_sum: int) -> float:
         """Attention of a step with chunks and n decodes whose contexts sum to ``context_sum``."""
-        return self.seconds_of([(chunk.tokens, chunk.context) for chunk in prefills], n, context_sum)
+        total = 0.0
+        tokens = 0
+        for chunk in prefills:
+            new = chunk.tokens
+            past = chunk.context
+            row = self.prefill[new]
+            tokens += new
+            if past:  # as `between`, without its call
+                knots = self.pasts
+                i = bisect_right(knots, past, 1, len(knots) - 1)
+                left = knots[i - 1]
+                total += row[i - 1] + (row[i] - row[i - 1]) * ((past - left) / (knots[i] - left))
+            else:
+                total += row[0]
+        return total + self.added(tokens, n, context_sum) if n else total
 
     def seconds_of(self, prefills: Sequence[tuple[int, int]], n: int, context_sum: int) -> float:
         """The same with chunks as (tokens, context)."""
@@ -161,22 +176,39 @@ class MeasuredAttention:
         for new, past in prefills:
             tokens += new
             total += between(self.pasts, self.prefill[new], past)
-        if n == 0:
-            return total
+        return total + self.added(tokens, n, context_sum) if n else total
+
+    def added(self, tokens: int, n: int, context_sum: int) -> float:
+        """What n decodes add to a step whose prefills have so many ``tokens`` together."""
         context = context_sum / n
         if tokens == 0:
-            return total + between(self.contexts, self.decode[n], context)
-        chunks = self.chunks
+            return between(self.contexts, self.decode[n], context)
+        place, share = self.places[tokens] if tokens < len(self.places) else self.places[-1]
         rows = self.beside[n]
-        i = 0
-        while i < len(chunks) and chunks[i] < tokens:
-            i += 1
-        if i == 0 or i == len(chunks):
-            return total + between(self.contexts, rows[min(i, len(chunks) - 1)], context)
-        low = between(self.contexts, rows[i - 1], context)
-        high = between(self.contexts, rows[i], context)
-        # Chunks double: the share of the way in the log of the tokens is the log to base 2 of the ratio.
-        return total + low + (high - low) * math.log2(tokens / chunks[i - 1])
+        low = rows[place]
+        knots = self.contexts
+        i = bisect_right(knots, context, 1, len(knots) - 1)
+        left = knots[i - 1]
+        way = (context - left) / (knots[i] - left)
+        first = low[i - 1]
+        seconds = first + (low[i] - first) * way
+        if share == 0.0:
+            return seconds
+        high = rows[place + 1]
+        first = high[i - 1]
+        return seconds + (first + (high[i] - first) * way - seconds) * share
+
+
+def _places(chunks: list[int]) -> list[tuple[int, float]]:
+    """By number of tokens up to the largest chunk: the chunk below and the share of the way to the next.
+
+    Chunks double, so that share, in the log of the tokens, is the log to base 2 of their ratio.
+    """
+    found = [(0, 0.0)] * chunks[0]
+    for i in range(len(chunks) - 1):
+        found += [(i, math.log2(tokens / chunks[i])) for tokens in range(chunks[i], chunks[i + 1])]
+    found.append((len(chunks) - 1, 0.0))
+    return found
 
 
 def between(knots: list[int], values: list[float], at: float) -> float:
@@ -261,7 +293,10 @@ class TableCost(StepCost):
         for chunk in prefills:
             tokens += chunk.tokens
         sequences = n + len(prefills)
-        seconds = self.attention(prefills, n, context_sum)
+        if self.measured is not None and not self.rates:
+            seconds = self.measured.seconds(prefills, n, context_sum)
+        else:
+            seconds = self.attention(prefills, n, context_sum)
         if self.stages > 1:
             parts = sequences if sequences < self.stages else self.stages
             tokens = -(-tokens // parts)

@@ -50,7 +50,10 @@ class Ideals:
             )
         if kind == "experts":
             shape = tuple(float(each) for each in rest[1:])
-            return (lambda tokens: self.experts(rest[0], shape, tokens)), (lambda tokens: 0.0 * tokens)
+            return (
+                lambda width, tokens: self.experts(rest[0], shape, width, tokens),
+                lambda width, tokens: self.experts_floor(rest[0], shape, width, tokens),
+            )
         per_byte = 1.0 / (LINK_SHARE * self.device.memory_bandwidth)
         return (
             lambda devices, size: SMALL_MESSAGE + per_byte * size + 0.0 * devices,
@@ -84,11 +87,18 @@ class Ideals:
         moved = cached + 4.0 * size * heads * n
         return 2.0 * SMALL + moved / (MEMORY_SHARE * self.device.memory_bandwidth)
 
-    def experts(self, dtype: str, shape: tuple[float, ...], tokens: Any) -> Any:
-        """Seconds of a layer's experts: (hidden, intermediate, experts, visited per token, split)."""
-        hidden, inner, experts, visits, split = shape
+    def experts(self, dtype: str, shape: tuple[float, ...], width: Any, tokens: Any) -> Any:
+        """Seconds of a layer's experts, (hidden, experts, visited per token), so wide on one device."""
+        hidden, experts, visits = shape
         visited = experts * (1.0 - (1.0 - visits / experts) ** tokens)
-        weights = 3.0 * hidden * inner / split
+        weights = 3.0 * hidden * width
         reading = ELEMENT_BYTES[dtype] * weights * visited / (MEMORY_SHARE * self.device.memory_bandwidth)
         peak = EXPERT_SHARE * COMPUTE_SHARE * self.device.peak_flops(dtype)
         return 2.0 * SMALL + np.maximum(reading, 2.0 * weights * visits * tokens / peak)
+
+    def experts_floor(self, dtype: str, shape: tuple[float, ...], width: Any, tokens: Any) -> Any:
+        """The experts of one token read at the full bandwidth, arithmetic at the peak."""
+        hidden, _, visits = shape
+        weights = 3.0 * hidden * width * visits
+        reading = ELEMENT_BYTES[dtype] * weights / self.device.memory_bandwidth
+        return np.maximum(reading, 2.0 * weights * tokens / self.device.peak_flops(dtype))

@@ -158,7 +158,7 @@ class BoundOperators:
 
     def has(self, layer: str) -> bool:
         """Whether the layer's shape lies within the tables."""
-        return self._expert_table is not None if layer == "experts" else layer in self._known
+        return self._expert_row is not None if layer == "experts" else layer in self._known
 
     def seconds(self, layer: str, units: Array) -> Array:
         """Seconds of one call of a layer on ``units`` tokens or sequences."""
@@ -166,8 +166,9 @@ class BoundOperators:
         found = self.tables.product_seconds(dtype, np.maximum(units, 1.0), n_out, n_in)
         return units * np.nan if found is None else found
 
-    @property
-    def _expert_table(self) -> str | None:
+    @cached_property
+    def _expert_row(self) -> tuple[Surface, int] | None:
+        """The table of the model's experts, and the place in it of their width on one device."""
         model = self._model.model
         split = self._model.parallelism
         if split.ep > 1 or not model.is_mixture:
@@ -177,14 +178,21 @@ class BoundOperators:
         if len(ffns) != 1 or len(dtypes) != 1:
             return None
         ffn = next(iter(ffns))
-        shape = f"{model.hidden}-{ffn.intermediate}-{ffn.experts}-{ffn.top_k}-{split.tp}"
-        name = f"experts-{next(iter(dtypes))}-{shape}"
-        return name if self.tables.has(name) else None
+        name = f"experts-{next(iter(dtypes))}-{model.hidden}-{ffn.experts}-{ffn.top_k}"
+        width = ffn.intermediate / split.tp
+        if not self.tables.has(name) or width not in self.tables.axes(name)[0]:
+            return None
+        surface = self.tables.surface(name)
+        return surface, int(np.searchsorted(surface.axes[0], width))
 
     def expert_seconds(self, tokens: Array, visited: Array) -> Array:
         """Seconds of one layer's experts on ``tokens`` tokens, with the routing that was timed."""
-        surface = self.tables.surface(self._expert_table or "")
-        found: Array = surface.ideal(tokens) * np.exp(level_through(surface.axes[0], surface.ratio, tokens))
+        if self._expert_row is None:
+            raise LookupError("no experts were timed for these shapes: ask has first")
+        surface, place = self._expert_row
+        widths, sizes = surface.axes
+        levels = level_through(sizes, surface.ratio[place], tokens)
+        found: Array = surface.ideal(widths[place], tokens) * np.exp(levels)
         return found
 
     def has_attention(self) -> bool:

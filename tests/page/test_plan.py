@@ -33,11 +33,21 @@ def test_trade_offs_are_those_of_the_rows():
     rows = plan_data(HEADING, found, work, curve=curve)["plan"]["rows"]
     assert sum(row["best"] for row in rows) == 1
     for row in rows:
-        assert row["user_tokens_per_s"] == pytest.approx(1e3 / row["median_tpot_ms"])
+        assert row["planned_user_tokens_per_s"] == pytest.approx(1e3 / row["median_tpot_ms"])
+        assert row["planned_usd_per_million_output_tokens"] == pytest.approx(
+            row["price_usd_per_hour"] / 3600 / (found.rate * work.output_tokens.mean()) * 1e6
+        )
         per_s = row["device_tokens_per_s"] * row["devices"]
         assert row["usd_per_million_output_tokens"] == pytest.approx(
             row["price_usd_per_hour"] / 3600 / per_s * 1e6
         )
+        if row[
+            "holds"
+        ]:  # a deployment that is fuller serves its users no faster, and its tokens cost no more
+            assert row["user_tokens_per_s"] <= 1.1 * row["planned_user_tokens_per_s"]
+            assert (
+                row["usd_per_million_output_tokens"] <= row["planned_usd_per_million_output_tokens"] * 1.0001
+            )
 
 
 def test_a_load_curve_rises_and_its_interval_holds_it():
@@ -51,7 +61,7 @@ def test_a_load_curve_rises_and_its_interval_holds_it():
         assert point["median_ttft_ms"] <= point["ttft_ms"]
 
 
-@pytest.mark.parametrize(("ttft", "charts"), [(1.0, 3), (0.001, 2)])
+@pytest.mark.parametrize(("ttft", "charts"), [(1.0, 4), (0.001, 3)])
 def test_it_draws_in_a_browser_whether_something_holds_or_not(tmp_path, ttft, charts):
     found, work, curve = planned(ttft)
     assert bool(found) == (ttft == 1.0)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from hasten.cli.options import deployment, observed, policies, slo, workload
 from hasten.cli.output import page, table, text
+from hasten.cli.output.plot import charts
 from hasten.cli.output.progress import Bar
 from hasten.cli.simulate import load_all
 from hasten.errors import InputError
@@ -52,6 +53,7 @@ def configure(parser: ArgumentParser) -> None:
     )
     policies.add_speeds(group)
     observed.add_observed(parser)
+    charts.add_plot(group, "what each percentile spends its time on, and the effects with their intervals")
     page.add_report(group, "the run, the bottleneck, what one change would buy")
     group.add_argument("--all", action="store_true", help="show every label and every change")
 
@@ -60,8 +62,9 @@ def run(args: Namespace) -> int:
     """Explain and print."""
     page.check_report(args.report)
     if observed.is_observed(args):
-        if args.report is not None:
-            raise InputError("--report is of a simulated run: give MODEL and --device, or leave it out")
+        for flag in ("report", "plot"):
+            if getattr(args, flag):
+                raise InputError(f"--{flag} is of a simulated run: give MODEL and --device, or leave it out")
         return observed.run(args)
     for name in ("model", "device"):
         if getattr(args, name) is None:
@@ -97,6 +100,9 @@ def run(args: Namespace) -> int:
             workload.line_of(setup.work, args.workload),
         ]
         text.show("\n".join([*head, *render(found, whole=args.all)]))
+        look = charts.here(args)
+        if look is not None:
+            text.show("\n" + charts.of_explanation(found, look))
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hasten.cli.options import delivery, deployment, policies, slo, values, workload
 from hasten.cli.output import page, text
+from hasten.cli.output.plot import charts
 from hasten.cli.output.progress import Bar
 from hasten.errors import InputError
 
@@ -76,7 +77,9 @@ def configure(parser: ArgumentParser) -> None:
     policies.add_policies(parser)
     deployment.add_engine(parser)
     delivery.add_delivery(parser, "--out")
-    page.add_report(parser.add_argument_group("page"), "what deployments trade, load up to saturation")
+    group = parser.add_argument_group("charts")
+    charts.add_plot(group, "what deployments trade in speed, yield and cost, and load up to saturation")
+    page.add_report(group, "what deployments trade, load up to saturation")
 
 
 def run(args: Namespace) -> int:
@@ -88,7 +91,8 @@ def run(args: Namespace) -> int:
     page.check_report(args.report)
     work = _work_of(args)
     found = _plan(args, work, limits)
-    page.save_plan(args, found, work)
+    curve = page.load_of(args, found, work)
+    page.save_plan(args, found, work, curve)
     written = _deliver(args, found, work)
     if args.json:
         text.show_json({**found.to_dict(), "seed": args.seed})
@@ -98,6 +102,9 @@ def run(args: Namespace) -> int:
         named = ", ".join(f"{role} {spec}" for role, spec in policies.policies_of(args).items() if spec)
         head = f"{found.model} on {found.engine}, {named}\n{workload.line_of(work, args.workload)}"
         text.show("\n".join([head, render(found), *written]))
+        look = charts.here(args)
+        if look is not None:
+            text.show("\n" + charts.of_plan(found, work, curve, look))
     return 0 if found else 1
 
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from hasten.cli.options import delivery, deployment, policies, pools, slo, values, workload
 from hasten.cli.output import page, text
+from hasten.cli.output.plot import charts
 from hasten.cli.output.progress import Bar
 from hasten.errors import InputError
 
 if TYPE_CHECKING:
     from hasten.plan.constraints import Check
     from hasten.report.report import Report
+    from hasten.sim.steps import StepLog
     from hasten.uncertainty import Intervals
     from hasten.workload import Workload
 
@@ -66,6 +68,7 @@ def configure(parser: ArgumentParser) -> None:
         help="write every step and request as Chrome trace events for Perfetto: .json or .json.gz",
     )
     group.add_argument("--out", type=Path, metavar="FILE", help="write one row per request: .csv or .parquet")
+    charts.add_plot(group, "distributions, and what each percentile spends its time on")
     page.add_report(group, "latencies, where they come from, steps over time, every request")
     delivery.add_delivery(parser, "--deploy")
 
@@ -98,7 +101,9 @@ def run(args: Namespace) -> int:
         from hasten.report.files import save_requests
 
         save_requests(report.records.select(report.records.id.argsort()), args.out)
-    page.save_run(args, made, work, report, log=options.get("log"), checks=checks)
+    log, look = options.get("log"), charts.here(args)
+    found = labels(args, made, work, report, log) if args.report or look else None
+    page.save_run(args, made, work, report, log=log, found=found, checks=checks)
     written = delivery.deliver(args, made, work, report.to_dict() | {"seed": args.seed}, policies=chosen)
     if args.json:
         text.show_json(_result(args, made, work, report, checks) | _intervals(intervals))
@@ -106,18 +111,27 @@ def run(args: Namespace) -> int:
         text.show("\n".join([_render(args, made, work, report, checks), *written]))
         if intervals is not None:
             text.show(_interval_table(intervals))
+        if look is not None:
+            text.show("\n" + charts.of_run(report, found, look))
     return int(not all(check.holds for check in checks))
 
 
 def run_options(args: Namespace) -> dict[str, Any]:
     """How to play, as keywords of `simulate`."""
     options: dict[str, Any] = {"stepping": args.stepping, "speeds": args.replica_speeds}
-    has_page_of_steps = args.report is not None and args.decode_replicas is None  # pools keep no log yet
-    if args.trace_events is not None or has_page_of_steps:
+    shows_steps = (args.report or args.plot) and args.decode_replicas is None  # pools keep no log yet
+    if args.trace_events is not None or shows_steps:
         from hasten.sim.steps import StepLog
 
         options["log"] = StepLog()
     return options
+
+
+def labels(args: Namespace, made: Any, work: Workload, report: Report, log: StepLog | None) -> Any:
+    """Where every second of the run went, where its steps were kept."""
+    from hasten.page.run import attributed
+
+    return None if log is None else attributed(made, work, report, log, args.replica_speeds)
 
 
 def check_out(path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hasten.page.run import Heading
@@ -15,12 +18,11 @@ def plan_data(
 ) -> dict[str, Any]:
     """Everything a page shows of a plan; `curve` is that of `hasten.page.load.load_curve` for the best deployment."""
     whole = found.to_dict()
-    tokens = float(work.output_tokens.mean())
     front = {id(row) for row in found.pareto}
     rows = [
         row.to_dict()
         | {"pareto": id(row) in front, "best": found.best is not None and row.label == found.best.label}
-        | _trade(row, tokens)
+        | dataclasses.asdict(trade(row, work))
         for row in found.rows
     ]
     return {
@@ -32,13 +34,44 @@ def plan_data(
     }
 
 
-def _trade(row: Row, tokens: float) -> dict[str, float]:
-    """What a user gets and what a device gives: output tokens/s, at the planned rate and at the capacity."""
-    pace = row.outcome.tpot_median
-    return {
-        "user_tokens_per_s": 1.0 / pace if pace > 0.0 else float("nan"),
-        "device_tokens_per_s": row.capacity * tokens / row.devices,
-        "usd_per_million_output_tokens": row.cost / 3600.0 / (row.capacity * tokens) * 1e6
-        if row.capacity > 0.0
-        else float("nan"),
-    }
+@dataclass(frozen=True, kw_only=True)
+class Trade:
+    """What a deployment gives and costs, in output tokens: loaded to the highest rate that was found to hold, so that
+    all three figures are of one operating point, and at the rate that was planned for. NaN where not known.
+    """
+
+    user_tokens_per_s: float  # of the median request, after its first token
+    device_tokens_per_s: float
+    usd_per_million_output_tokens: float
+    planned_user_tokens_per_s: float
+    planned_usd_per_million_output_tokens: float
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the figures at full load are."""
+        return not any(
+            math.isnan(each)
+            for each in (
+                self.user_tokens_per_s,
+                self.device_tokens_per_s,
+                self.usd_per_million_output_tokens,
+            )
+        )
+
+
+def trade(row: Row, work: Workload) -> Trade:
+    """The figures of a row for the answers of `work`."""
+    tokens = float(work.output_tokens.mean())
+    full = row.full
+    rate = math.nan if full is None else full.rate
+    return Trade(
+        user_tokens_per_s=math.nan if full is None else _pace(full.tpot_median),
+        device_tokens_per_s=rate * tokens / row.devices,
+        usd_per_million_output_tokens=row.cost / 3600.0 / (rate * tokens) * 1e6,
+        planned_user_tokens_per_s=_pace(row.outcome.tpot_median),
+        planned_usd_per_million_output_tokens=row.cost / 3600.0 / (row.rate * tokens) * 1e6,
+    )
+
+
+def _pace(tpot: float) -> float:
+    return 1.0 / tpot if tpot > 0.0 else math.nan

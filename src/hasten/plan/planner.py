@@ -21,7 +21,7 @@ from hasten.plan.constraints import Constraints
 from hasten.plan.pool import Pool
 from hasten.plan.probe import Outcome, Setting, belongs_together
 from hasten.plan.result import Plan, Row, WhatIf
-from hasten.plan.search import Search
+from hasten.plan.search import Search, fullest
 from hasten.plan.site import Progress, Site, Tell
 from hasten.plan.tasks import (
     RESAMPLES,
@@ -176,7 +176,9 @@ def _by_cost(search: Search) -> Plan:
     rows = search.rows()
     at = next(at for at, row in enumerate(rows) if (row.shape, row.deployment.replicas) == best)
     exact: CapacityEstimate = search.pool.result(finer)
-    chosen = replace(rows[at], capacity=exact.likely * rows[at].deployment.replicas)
+    replicas = rows[at].deployment.replicas
+    full = fullest(exact, replicas, rows[at].outcome)
+    chosen = replace(rows[at], capacity=exact.likely * replicas, full=full)
     rows = (*rows[:at], chosen, *rows[at + 1 :])
     what_ifs = tuple(
         WhatIf(name=name, outcome=search.pool.result(task), replicas=_needed(chosen, growth))
@@ -251,6 +253,7 @@ def _capacity_row(
         capacity=found.likely,
         shape=shape,
         binds=(found.failing or outcome).binding,
+        full=outcome,
     )
 
 

@@ -21,6 +21,7 @@ class Row:
     `capacity` is what all replicas together hold on the sample, in requests/s, `margin` what that leaves above the
     asked rate (0.2: 20 % more). `is_verified` says that `outcome` is of the whole workload behind the real router;
     else it is of one replica's share, a sample. `binds` is the constraint that fails first when traffic grows.
+    `full` is the run at the highest rate that was found to hold, its `rate` that of all replicas; None when none does.
     """
 
     deployment: Deployment
@@ -31,6 +32,7 @@ class Row:
     binds: str = ""
     shape: int = -1  # number of its shape in the search
     interval: Capacity | None = None  # in capacity mode, of the best row
+    full: Outcome | None = None
 
     @property
     def holds(self) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from hasten.plan.bisection import CapacityEstimate
 from hasten.plan.bounds import Bounds
 from hasten.plan.candidates import Rejected
 from hasten.plan.pool import Pool
@@ -165,6 +166,7 @@ class Search:
             rate=self.setting.work.rate,
             shape=shape,
             binds=failing.binding,
+            full=fullest(capacity, replicas, outcome),
         )
 
     def rows(self) -> tuple[Row, ...]:
@@ -208,3 +210,10 @@ class Search:
                 )
             )
         return min(misses, key=lambda miss: (miss.needs_replicas == 0, miss.check.strain), default=None)
+
+
+def fullest(capacity: CapacityEstimate, replicas: int, outcome: Outcome) -> Outcome | None:
+    """The run that holds at the highest rate of all replicas: of the search for the capacity, or as planned."""
+    held = [] if capacity.holding is None else [replace(capacity.holding, rate=capacity.holds * replicas)]
+    held += [outcome] if outcome.holds else []
+    return max(held, key=lambda each: each.rate, default=None)

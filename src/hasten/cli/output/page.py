@@ -12,6 +12,7 @@ from hasten.cli.output.progress import Bar
 from hasten.errors import InputError
 
 if TYPE_CHECKING:
+    from hasten.explain.attribution import Attribution
     from hasten.explain.explanation import Explanation
     from hasten.page.run import Heading
     from hasten.plan import Plan
@@ -54,16 +55,16 @@ def save_run(
     report: Report,
     *,
     log: StepLog | None,
+    found: Attribution | None,
     checks: Sequence[Check] = (),
 ) -> None:
     """Write the page that --report asked for, if it did."""
     if args.report is None:
         return
     from hasten.page.document import save
-    from hasten.page.run import attributed, run_data
+    from hasten.page.run import run_data
 
     heading = _heading(args, made, work, checks)
-    found = None if log is None else attributed(made, work, report, log, args.replica_speeds)
     save(args.report, f"{made.model.name} on {made.label}", run_data(heading, report, found=found, log=log))
 
 
@@ -93,12 +94,31 @@ def _heading(args: Namespace, made: Any, work: Workload, checks: Sequence[Check]
     )
 
 
-def save_plan(args: Namespace, found: Plan, work: Workload) -> None:
-    """Write the page that --report asked for, if it did: the best deployment is played at ten rates for it."""
+def load_of(args: Namespace, found: Plan, work: Workload) -> list[dict[str, Any]]:
+    """The best deployment at ten rates, where a page or a chart asks for it; empty when nothing holds."""
+    best = found.best
+    if best is None or not best.capacity > 0.0 or (args.report is None and (args.json or not args.plot)):
+        return []
+    from hasten.page.load import load_curve
+
+    chosen = {role: spec for role, spec in policies.policies_of(args).items() if spec is not None}
+    with Bar(f"playing {best.label} under load") as bar:
+        return load_curve(
+            best.deployment,
+            work,
+            found.constraints,
+            capacity=best.capacity,
+            policies=chosen,
+            seed=args.seed,
+            progress=bar,
+        )
+
+
+def save_plan(args: Namespace, found: Plan, work: Workload, curve: Sequence[dict[str, Any]]) -> None:
+    """Write the page that --report asked for, if it did; `curve` is what `load_of` gives."""
     if args.report is None:
         return
     from hasten.page.document import save
-    from hasten.page.load import load_curve
     from hasten.page.plan import plan_data
     from hasten.page.run import Heading
 
@@ -110,19 +130,6 @@ def save_plan(args: Namespace, found: Plan, work: Workload) -> None:
         policies=f"{found.engine}, {named(args)}; seed {args.seed}",
         checks=[(check.text, check.holds) for check in best.outcome.checks] if best else [],
     )
-    curve: list[dict[str, Any]] = []
-    if best is not None and best.capacity > 0.0:
-        chosen = {role: spec for role, spec in policies.policies_of(args).items() if spec is not None}
-        with Bar(f"playing {best.label} under load") as bar:
-            curve = load_curve(
-                best.deployment,
-                work,
-                found.constraints,
-                capacity=best.capacity,
-                policies=chosen,
-                seed=args.seed,
-                progress=bar,
-            )
     save(args.report, f"A plan for {found.model}", plan_data(heading, found, work, curve=curve))
 
 

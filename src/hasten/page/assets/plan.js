@@ -1,11 +1,12 @@
 // The page of a plan: what deployments trade against each other, how the best bears load, and all that was tried.
 
 const dollars = (value) => `$${value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 })}`;
+const price = (value) => (value === null ? "–" : `$${significant(value)}`);
 const SPREAD = { left: 52, right: 24, top: 20, bottom: 40, height: 330 };
 
-// Rows that no other row beats in both: `down` says that less is better along y.
-function frontOf(points, down) {
-  const sorted = [...points].sort((one, other) => (down ? one.x - other.x : other.x - one.x) || (down ? one.y - other.y : other.y - one.y));
+// Rows that no other row beats in both: `left` says that less is better along x, `down` along y.
+function frontOf(points, left, down) {
+  const sorted = [...points].sort((one, other) => (left ? one.x - other.x : other.x - one.x) || (down ? one.y - other.y : other.y - one.y));
   let best = down ? Infinity : -Infinity;
   return sorted.filter((point) => {
     const isBetter = down ? point.y < best : point.y > best;
@@ -14,8 +15,8 @@ function frontOf(points, down) {
   });
 }
 
-function spreadFigure(title, { note, name, points, xName, yName, xWords, yWords, down = false, limit = null }) {
-  const chart = figure(title, { note, name, draw: (width) => points.length ? spread(width) : null });
+function spreadFigure(title, { note, name, points, xName, yName, xWords, yWords, down = false, rightDown = false, limit = null, wide = false }) {
+  const chart = figure(title, { note, name, wide, draw: (width) => points.length ? spread(width) : null });
   function spread(width) {
     const { left, right, top, bottom, height } = SPREAD;
     const most = (key) => Math.max(...points.map((point) => point[key]));
@@ -30,23 +31,24 @@ function spreadFigure(title, { note, name, points, xName, yName, xWords, yWords,
     if (limit !== null) {
       svg.append(shape("line", { class: "limit", x1: left, x2: width - right, y1: y(limit), y2: y(limit) }), write(width - right, y(limit) - 6, `SLO ${yWords(limit)}`, { class: "limit-text", "text-anchor": "end" }));
     }
-    const front = frontOf(points.filter((point) => point.row.holds), down);
+    const front = frontOf(points.filter((point) => point.row.holds), down, down || rightDown);
     svg.append(shape("polyline", { class: "front", points: front.map((point) => `${x(point.x)},${y(point.y)}`).join(" ") }));
     const isNamed = new Set(front.map((point) => point.row));
     for (const point of [...points].sort((one, other) => one.row.best - other.row.best)) {
       const kind = point.row.best ? "best-point" : point.row.holds ? "holding" : "failing";
       svg.append(shape("circle", { class: kind, cx: x(point.x), cy: y(point.y), r: point.row.best ? 6.5 : 4.2 }));
     }
-    const taken = [];
+    const taken = points.map((point) => [x(point.x) - 5, y(point.y) - 5, 10, 10]); // no text on a point or on a text
+    const isFree = (box) => box[0] >= left && box[0] + box[2] <= width && taken.every((each) => box[0] >= each[0] + each[2] || each[0] >= box[0] + box[2] || box[1] >= each[1] + each[3] || each[1] >= box[1] + box[3]);
     for (const point of [...points].sort((one, other) => other.row.best - one.row.best)) {
       if (!point.row.best && !isNamed.has(point.row)) continue;
       const [px, py] = [x(point.x), y(point.y)];
-      const isRight = px > width * 0.62;
       const size = point.row.label.length * 6.3;
-      const box = [isRight ? px - size - 10 : px + 10, py - 14, size, 15];
-      if (taken.some((each) => box[0] < each[0] + each[2] && each[0] < box[0] + box[2] && box[1] < each[1] + each[3] && each[1] < box[1] + box[3])) continue;
+      const places = [[px + 10, py - 14], [px - 10 - size, py - 14], [px + 10, py + 3], [px - 10 - size, py + 3]].map(([at, up]) => [at, up, size, 15]);
+      const box = places.find(isFree) ?? (point.row.best ? places[0] : null);
+      if (!box) continue;
       taken.push(box);
-      svg.append(write(isRight ? px - 10 : px + 10, py - 3, point.row.label, { class: point.row.best ? "mark strong" : "mark", "text-anchor": isRight ? "end" : "start" }));
+      svg.append(write(box[0], box[1] + 11, point.row.label, { class: point.row.best ? "mark strong" : "mark" }));
     }
     const ordered = [...points].sort((one, other) => one.x - other.x);
     probe(svg, {
@@ -68,16 +70,22 @@ function tradeFigures(plan, percentileName) {
   const limited = ["ttft", "tpot", "e2e"].find((name) => plan[`slo_${name}_ms`] !== null) ?? "ttft";
   const limit = plan.constraint === "percentile" ? plan[`slo_${limited}_ms`] : null;
   const near = points("price_usd_per_hour", `${limited}_ms`).filter((point) => limit === null || point.y < 6 * limit);
+  const loaded = "at the highest rate that holds, where all of a deployment's figures are taken";
   return [
     spreadFigure("Speed for the user, yield of a device", {
-      note: "Output tokens/s that a user sees (median, planned rate) against those a device gives at the highest rate that holds.",
+      note: `Output tokens/s that the median user sees against those a device gives, ${loaded}.`,
       name: "pareto-speed-yield", xName: "tokens/s per user", yName: "tokens/s per device", xWords: significant, yWords: significant,
       points: points("user_tokens_per_s", "device_tokens_per_s"),
     }),
+    spreadFigure("Speed for the user, cost of a token", {
+      note: `Output tokens/s that the median user sees against $ per million output tokens, ${loaded}.`,
+      name: "pareto-speed-cost", xName: "tokens/s per user", yName: "$ per million tokens", xWords: significant, yWords: (value) => `$${significant(value)}`,
+      points: points("user_tokens_per_s", "usd_per_million_output_tokens"), rightDown: true,
+    }),
     spreadFigure("Cost against latency", {
-      note: `What a deployment costs against its ${limited.toUpperCase()} ${percentileName}; filled: every limit holds.`,
+      note: `What a deployment costs against its ${limited.toUpperCase()} ${percentileName} at the planned rate; filled: every limit holds.`,
       name: "pareto-cost-latency", xName: "$ per hour", yName: `${limited.toUpperCase()} ${percentileName}`, xWords: (value) => `$${value}`, yWords: duration,
-      points: near, down: true, limit,
+      points: near, down: true, limit, wide: true,
     }),
   ];
 }
@@ -150,9 +158,9 @@ function tableFigure(title, note, header, rows) {
 function triedTable(plan, percentileName) {
   const rows = plan.rows.map((row) => ({
     kind: row.best ? "best" : row.holds ? "" : "no",
-    cells: [row.label, dollars(row.price_usd_per_hour), duration(row.ttft_ms), duration(row.tpot_ms), percent(row.attainment), `${significant(row.capacity_req_per_s)} req/s`, percent(row.utilisation, 0), percent(row.kv_peak_share, 0), row.holds ? (row.best ? "chosen" : "holds") : `misses: ${row.binds}`],
+    cells: [row.label, dollars(row.price_usd_per_hour), duration(row.ttft_ms), duration(row.tpot_ms), percent(row.attainment), `${significant(row.capacity_req_per_s)} req/s`, price(row.planned_usd_per_million_output_tokens), price(row.usd_per_million_output_tokens), percent(row.utilisation, 0), percent(row.kv_peak_share, 0), row.holds ? (row.best ? "chosen" : "holds") : `misses: ${row.binds}`],
   }));
-  return tableFigure("Every deployment that was tried", "By cost. The chosen one was played on the whole workload; others on it or on a sample.", ["deployment", "$ per hour", `TTFT ${percentileName}`, `TPOT ${percentileName}`, "within limits", "holds up to", "busy", "KV peak", ""], rows);
+  return tableFigure("Every deployment that was tried", "By cost. The chosen one was played on the whole workload; others on it or on a sample.", ["deployment", "$ per hour", `TTFT ${percentileName}`, `TPOT ${percentileName}`, "within limits", "holds up to", "$ per 1M tokens", "when full", "busy", "KV peak", ""], rows);
 }
 
 function sensitivityTable(plan, percentileName) {

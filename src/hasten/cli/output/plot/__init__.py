@@ -1,0 +1,1 @@
+"""Charts in the terminal: a canvas of dots, scales, and what runs, plans and explanations look like on them."""

@@ -1,0 +1,187 @@
+"""The charts of a run, an explanation and a plan, as `--plot` prints them below the numbers."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace, _ArgumentGroup
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hasten.cli.output.plot.bars import composition, legend
+from hasten.cli.output.plot.distribution import Distribution, side_by_side
+from hasten.cli.output.plot.forest import Span, forest
+from hasten.cli.output.plot.frame import GAP, beside, plain
+from hasten.cli.output.plot.load import load
+from hasten.cli.output.plot.look import Look, look_at
+from hasten.cli.output.plot.scatter import Axis, Point, scatter
+from hasten.cli.output.plot.words import short
+
+if TYPE_CHECKING:
+    from hasten.explain.attribution import Attribution
+    from hasten.explain.explanation import Explanation
+    from hasten.plan import Plan
+    from hasten.report.report import Report
+    from hasten.workload import Workload
+
+METRICS = ("ttft", "tpot", "e2e")
+SHOWN_SPANS = 16
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def add_plot(group: ArgumentParser | _ArgumentGroup, what: str) -> None:
+    """The flag; `what` says what is drawn."""
+    group.add_argument(
+        "--plot",
+        action="store_true",
+        help=f"draw in the terminal, as wide as it is: {what} (NO_COLOR and plain ASCII are respected)",
+    )
+
+
+def here(args: Namespace) -> Look | None:
+    """How to draw on standard output; None when nothing is to be drawn."""
+    return look_at(sys.stdout) if args.plot and not args.json else None
+
+
+def of_run(report: Report, found: Attribution | None, look: Look) -> str:
+    """Distributions against their limits, and what each band of percentiles spends its time on."""
+    lines = distributions(report, look)
+    if found is not None:
+        lines += ["", *compositions(found, look, ("ttft", "e2e"))]
+    return "\n".join(lines)
+
+
+def of_explanation(found: Explanation, look: Look) -> str:
+    """The composition of the metric that is explained, and the effects with their intervals."""
+    objective = found.objective
+    effects = found.effects
+    if len(effects) > SHOWN_SPANS:
+        effects = (*effects[: SHOWN_SPANS - 3], *effects[-3:])
+    spans = [Span(each.change.text, each.relative, each.interval.low, each.interval.high) for each in effects]
+    return "\n".join(
+        [
+            *compositions(found.attribution, look, (objective.metric,)),
+            "",
+            *forest(spans, look, title=f"What one change makes of {objective.text}, with its interval"),
+        ]
+    )
+
+
+def of_plan(found: Plan, work: Workload, curve: Sequence[Mapping[str, Any]], look: Look) -> str:
+    """What deployments trade, and how the best one bears load."""
+    lines = trades(found, work, look)
+    best = found.best
+    if best is not None and curve:
+        metric = "tpot" if best.binds.startswith("TPOT") else "ttft"
+        limit = getattr(found.constraints.slo, metric)
+        marks = {} if found.mode == "capacity" else {"planned": found.rate}
+        lines += [
+            "",
+            *load(
+                curve,
+                metric,
+                look,
+                percentile=found.constraints.percentile,
+                limit=None if limit is None else limit * 1e3,
+                marks={**marks, "holds up to": best.capacity},
+                title=f"{best.label}: {metric.upper()} under load, shaded where 80 % of the error lies",
+            ),
+        ]
+    return "\n".join(lines)
+
+
+def distributions(report: Report, look: Look) -> list[str]:
+    """TTFT, TPOT and E2E beside each other."""
+    from hasten.report import metrics
+
+    total = len(report.records)
+    shown = []
+    for name in METRICS:
+        limit = None if report.slo is None else getattr(report.slo, name)
+        values = metrics.PER_REQUEST[name](report.records) * 1e3
+        missing = 0 if name != "tpot" else total - values.size
+        shown.append(
+            Distribution(name.upper(), values, total - missing, None if limit is None else limit * 1e3)
+        )
+    return beside(side_by_side(shown, look))
+
+
+def compositions(found: Attribution, look: Look, metrics: Sequence[str]) -> list[str]:
+    """Bars of each metric, and one legend of what occurs in them."""
+    from hasten.page import causes
+
+    whole = causes.composition(found)
+    family_of = {each["label"]: each["family"] for each in causes.labels()}
+    used = {
+        family_of[label]
+        for metric in metrics
+        for band in whole[metric]
+        for label, ms in band["labels_ms"].items()
+        if ms > 0.0
+    }
+    families = causes.families()
+    lines: list[str] = []
+    for metric in metrics:
+        title = f"Where {metric.upper()} goes, by percentile of the requests (mean, and shares of it)"
+        lines += [""] * bool(lines)
+        lines += composition(whole[metric], families, family_of, look, title=title)
+    return [*lines, *legend([each for each in families if each["family"] in used], look)]
+
+
+def trades(found: Plan, work: Workload, look: Look) -> list[str]:
+    """Speed for the user against yield and against cost, and a key of the deployments that have a letter."""
+    from hasten.page.plan import trade
+
+    rows = [(row, trade(row, work)) for row in found.rows]
+    rows = [(row, each) for row, each in rows if each.is_known]
+    if not rows:
+        return ["nothing to draw: no deployment holds at any rate"]
+    front = {id(row) for row in found.pareto}
+    named = [row for row, _ in rows if row is found.best or id(row) in front][: len(LETTERS)]
+    letters = {id(row): letter for row, letter in zip(named, LETTERS, strict=False)}
+    width = (look.width - GAP) // 2
+
+    def panel(title: str, upwards: Axis, figure: str, *, less: bool) -> list[str]:
+        points = [
+            Point(
+                letters.get(id(row), ""),
+                each.user_tokens_per_s,
+                getattr(each, figure),
+                row.holds,
+                row is found.best,
+            )
+            for row, each in rows
+        ]
+        return scatter(
+            points, look, width, title=title, across=Axis("tok/s/user"), upwards=upwards, less=less
+        )
+
+    charts = beside(
+        [
+            panel("tok/s/GPU over tok/s/user", Axis("tok/s/GPU"), "device_tokens_per_s", less=False),
+            panel(
+                "$ per 1M tokens over tok/s/user",
+                Axis("$", lambda value: f"${short(value)}"),
+                "usd_per_million_output_tokens",
+                less=True,
+            ),
+        ]
+    )
+    key = plain("◆ chosen   ● holds   ○ misses   the line: nothing that holds beats it in both", look)
+    return [*charts, key, *_key(rows, letters)]
+
+
+def _key(rows: Sequence[tuple[Any, Any]], letters: Mapping[int, str]) -> list[str]:
+    """One line per letter: the deployment and its four figures."""
+    cells = [["", "deployment", "$/h", "$/1M tok", "tok/s/user", "tok/s/GPU"]]
+    for row, each in rows:
+        if id(row) in letters:
+            figures = (each.usd_per_million_output_tokens, each.user_tokens_per_s, each.device_tokens_per_s)
+            cells.append([letters[id(row)], row.label, f"{row.cost:.2f}", *map(short, figures)])
+    widths = [max(len(line[at]) for line in cells) for at in range(len(cells[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if at < 2 else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    ]

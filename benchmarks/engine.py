@@ -2,7 +2,8 @@
 
     pip install -e .[engine]
     benchmarks/peers.sh PEERS                                 # builds and installs the peers into a folder, once
-    python benchmarks/engine.py --peers PEERS [--rounds 2] [--shapes smollm-135m,qwen2.5-0.5b]
+    benchmarks/vllm_cpu.sh VENV                               # likewise vLLM, into an environment of its own
+    python benchmarks/engine.py --peers PEERS [--vllm VENV] [--rounds 2] [--shapes smollm-135m,qwen2.5-0.5b]
 
 Random weights. Decoding starts after 176 prompt tokens and takes 32 more: the mean context of 128 in / 128 out, in a
 quarter of the time. Prefill: 8 prompts of 176 tokens. Every round runs everybody once, in turn; the best round counts,
@@ -37,7 +38,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     | {"tie_word_embeddings": True, "rms_norm_eps": 1e-6, "rope_theta": 1000000.0},
 }
 OURS = ("int8", "float16", "float32")
-PEERS = ("llama.cpp q8_0", "llama.cpp f16", "ctranslate2 int8", "transformers fp32")
+PEERS = ("llama.cpp q8_0", "llama.cpp f16", "ctranslate2 int8", "onnxruntime-genai int4", "transformers fp32")
+VLLM = "vllm fp32"
 
 
 def ours(shape: str, dtype: str, kernels: str, threads: int) -> dict[str, float]:
@@ -167,6 +169,8 @@ def measure(shape: str, args: argparse.Namespace) -> tuple[dict[str, dict[str, f
         python = str(args.peers / "venv" / "bin" / "python")
         rest = [str(args.peers), shape, settings, str(args.threads)]
         runners |= {peer: [python, script, peer, *rest] for peer in args.against.split(",")}
+        if args.vllm is not None:
+            runners[VLLM] = [str(args.vllm / "bin" / "python"), script, VLLM, *rest]
     best: dict[str, dict[str, float]] = {}
     failed: dict[str, str] = {} if args.peers is not None else dict.fromkeys(PEERS, "no --peers")
     for number in range(args.rounds):
@@ -216,6 +220,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--peers", type=Path, help="folder that benchmarks/peers.sh filled")
+    parser.add_argument(
+        "--vllm", type=Path, metavar="VENV", help="environment that benchmarks/vllm_cpu.sh filled"
+    )
     parser.add_argument("--against", default=",".join(PEERS), help="peers to run, joined by commas")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--shapes", default=",".join(SHAPES))

@@ -36,7 +36,8 @@ def checkpoint(folder: Path, shape: str, config: dict[str, Any]) -> Path:
         import transformers
 
         random_model(config).save_pretrained(target)
-        words = {f"t{number}": number for number in range(config["vocab_size"])}
+        words = {f"t{number}": number for number in range(config["vocab_size"] - 1)}
+        words["<|endoftext|>"] = len(words)  # Qwen2's tokenizer adds it where it is missing: one id too many
         whole = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="t0"))
         transformers.PreTrainedTokenizerFast(
             tokenizer_object=whole, unk_token="t0", bos_token="t1", eos_token="t2"
@@ -103,6 +104,81 @@ def with_ctranslate2(folder: Path, shape: str, settings: dict[str, Any], threads
         found[f"decode {batch}"] = (
             batch * settings["output"] / (seconds(batch, settings["output"] + 1) - first)
         )
+        if batch == PREFILL:
+            found["prefill"] = batch * settings["prompt"] / first
+    return found
+
+
+def with_onnxruntime(folder: Path, shape: str, settings: dict[str, Any], threads: int) -> dict[str, float]:
+    """onnxruntime-genai, int4 weights as its model builder makes them by default."""
+    import numpy as np
+    import onnxruntime_genai
+
+    target = folder / "models" / f"{shape}-ort-int4"
+    if not target.exists():
+        source = str(checkpoint(folder, shape, settings["config"]))
+        command = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-i", source, "-o", str(target)]
+        subprocess.run([*command, "-p", "int4", "-e", "cpu"], check=True, capture_output=True, cwd=folder)
+    config = onnxruntime_genai.Config(str(target))
+    config.overlay(json.dumps({"model": {"decoder": {"session_options": {"intra_op_num_threads": threads}}}}))
+    model = onnxruntime_genai.Model(config)
+    numbers = np.random.default_rng(0)
+    length = settings["prompt"] + settings["output"] + 2
+    found = {}
+    for batch in settings["batches"]:
+        params = onnxruntime_genai.GeneratorParams(model)
+        params.set_search_options(batch_size=batch, min_length=length, max_length=length, do_sample=False)
+        generator = onnxruntime_genai.Generator(model, params)
+        prompts = numbers.integers(5, 40000, (batch, settings["prompt"])).astype(np.int32)
+        start = time.perf_counter()
+        generator.append_tokens(prompts)
+        generator.generate_next_token()
+        middle = time.perf_counter()
+        for _ in range(settings["output"]):
+            generator.generate_next_token()
+        found[f"decode {batch}"] = batch * settings["output"] / (time.perf_counter() - middle)
+        if batch == PREFILL:
+            found["prefill"] = batch * settings["prompt"] / (middle - start)
+    return found
+
+
+def with_vllm(folder: Path, shape: str, settings: dict[str, Any], threads: int) -> dict[str, float]:
+    """vLLM for CPUs, fp32, eager; decoding is a run of prompt and output less a run of prompt and one token."""
+    import os
+
+    os.environ |= {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+    os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": str(threads)}
+    import numpy as np
+    from vllm import LLM, SamplingParams
+
+    source = str(checkpoint(folder, shape, settings["config"]))
+    most = max(settings["batches"])
+    engine = LLM(
+        source,
+        dtype="float32",
+        enforce_eager=True,
+        max_num_seqs=most,
+        max_model_len=2048,
+        max_num_batched_tokens=2048,
+        enable_prefix_caching=False,
+        skip_tokenizer_init=True,
+        disable_log_stats=True,
+    )
+    numbers = np.random.default_rng(0)
+
+    def seconds(batch: int, output: int) -> float:
+        rows = numbers.integers(5, 40000, (batch, settings["prompt"])).tolist()
+        params = SamplingParams(temperature=0.0, max_tokens=output, ignore_eos=True, detokenize=False)
+        start = time.perf_counter()
+        engine.generate([{"prompt_token_ids": row} for row in rows], params, use_tqdm=False)
+        return time.perf_counter() - start
+
+    seconds(1, 4)
+    found = {}
+    for batch in settings["batches"]:
+        first = seconds(batch, 1)
+        whole = seconds(batch, settings["output"] + 1)
+        found[f"decode {batch}"] = batch * settings["output"] / (whole - first)
         if batch == PREFILL:
             found["prefill"] = batch * settings["prompt"] / first
     return found
@@ -199,16 +275,22 @@ def gguf_model(folder: Path, shape: str, config: dict[str, Any], kind: str) -> P
     return target
 
 
+RUNNERS = {
+    "ctranslate2": with_ctranslate2,
+    "onnxruntime-genai": with_onnxruntime,
+    "transformers": with_transformers,
+    "vllm": with_vllm,
+}
+
+
 def main() -> int:
     """Run one peer."""
     peer, folder, shape, settings, threads = sys.argv[1:]
     given = (Path(folder), shape, json.loads(settings), int(threads))
     if peer.startswith("llama.cpp"):
         found = with_llama_cpp(*given, kind=peer.split()[1])
-    elif peer.startswith("ctranslate2"):
-        found = with_ctranslate2(*given)
     else:
-        found = with_transformers(*given)
+        found = RUNNERS[peer.split()[0]](*given)
     print(json.dumps(found))
     return 0
 

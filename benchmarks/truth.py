@@ -148,6 +148,13 @@ def serving(case: Case, url: str, log: Path) -> Iterator[None]:
             process.kill()
 
 
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 def answers(url: str) -> bool:
     """Whether the server is healthy."""
     try:
@@ -350,9 +357,7 @@ def main() -> None:
         )
         if not checkpoint.is_dir():
             random_checkpoint.write(checkpoint, shape)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         if args.vllm is None:
             case = ours(checkpoint, port, args, folder / "steps.jsonl")
         else:

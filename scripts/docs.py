@@ -10,7 +10,8 @@ Each page runs in its own process and its own temporary folder, block after bloc
 - any block with `file=NAME` after its language is written to NAME first.
 
 `...` stands for any text within a line, alone on a line for any lines. A block that can't run says why in a
-comment before it: `<!-- not run: needs a GPU -->`. Other shells and prompts (bash, sh, pycon) are refused.
+comment before it: `<!-- not run: needs a GPU -->`. One that needs modules which are not everywhere names them, and is
+left out without them: `<!-- needs: torch, aiohttp -->`. Other shells and prompts (bash, sh, pycon) are refused.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import argparse
 import ast
 import contextlib
 import difflib
+import importlib.util
 import io
 import linecache
 import os
@@ -41,12 +43,14 @@ LINKED_FOLDERS = (
     "examples",
     "benchmarks",
     "scripts",
+    "tests",
 )  # reachable from the page's folder, as from the repository root
 REFUSED = {"bash", "sh", "shell", "zsh", "pycon", "py", "python3"}
 TIMEOUT_S = 300
 
 FENCE = re.compile(r"(?P<indent>[ \t]*)(?P<fence>```+|~~~+)[ \t]*(?P<language>[\w+-]*)(?P<rest>[^`]*)")
 SKIP = re.compile(r"<!--\s*not run:(?P<reason>.*?)-->")
+NEEDS = re.compile(r"<!--\s*needs:(?P<modules>.*?)-->")
 EXIT = re.compile(r"#\s*exit\s+(?P<status>\d+)\s*$")
 
 
@@ -87,11 +91,16 @@ def read_blocks(page: str) -> list[Block]:
     while i < len(lines):
         opening = FENCE.fullmatch(lines[i])
         skip = SKIP.fullmatch(lines[i].strip())
+        needs = NEEDS.fullmatch(lines[i].strip())
         if opening is None:
             if skip is not None:
                 reason = skip["reason"].strip()
                 if not reason:
                     raise PageError(i + 1, "`not run` without a reason")
+            elif needs is not None:
+                names = [name.strip() for name in needs["modules"].split(",")]
+                missing = [name for name in names if importlib.util.find_spec(name) is None]
+                reason = f"{', '.join(missing)} not installed" if missing else None
             elif lines[i].strip():
                 reason = None
             i += 1

@@ -29,6 +29,8 @@ GOOD = {
     "file of code": "```python file=mod.py\nX = 7\n```\n```python\nfrom mod import X as Y\nassert Y == 7\n```\n",
     "used": "```python\ndef f():\n    return 1\n\nclass A:\n    pass\n\nf(), A()\n```\n",
     "not run": "<!-- not run: needs a GPU -->\n\n```python\nraise SystemExit\n```\n",
+    "module that is not there": "<!-- needs: json, no_such_module -->\n\n```python\nraise SystemExit\n```\n",
+    "module that is there": "<!-- needs: json -->\n\n```python\nz = 1\n```\n```python\nassert z\n```\n",
     "other languages": "```json\n{]\n```\n",
     "in a list": "- item\n\n  ```python\n  y = 2\n  ```\n",
 }

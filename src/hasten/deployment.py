@@ -9,9 +9,10 @@ from pathlib import Path
 
 from hasten.core.limits import Limits
 from hasten.errors import InputError
-from hasten.hardware import Device, load_device
+from hasten.hardware import Device, load_device, load_link
 from hasten.latency import AnalyticalModel, Parallelism, TableCost
 from hasten.latency.calibration import Calibration, load_calibration
+from hasten.latency.host import MESSAGES, RELOADS, WRITES, HostMemory
 from hasten.latency.memory import KVCapacity, kv_capacity
 from hasten.models import ModelShape, load_model
 from hasten.profiles import EngineLimits, EngineProfile, load_profile
@@ -54,6 +55,12 @@ class Deployment:
     kv_cache_tokens: int | None = (
         None  # of one replica, as the engine logged it: replaces the computed capacity
     )
+    host_kv_bytes: int = 0  # host memory of one replica for KV that leaves the devices; 0: none
+    host_kv_writes: str | None = None  # one of hasten.latency.host.WRITES
+    host_kv_reload: str = "always"  # one of RELOADS there
+    host_kv_messages: str = "layer"  # one of MESSAGES there
+    host_kv_link: str | None = None  # a link's name or file; None: the device's host link
+    host_kv_policy: str = "lru"  # the cache policy that says what stays in host memory
     typical_context: int | None = None  # tokens of an ordinary sequence, for the capacity of sliding windows
     price_per_hour_per_device: float | None = None  # dollars; None: the device's price
     sigma: float | None = None  # see AnalyticalModel
@@ -73,6 +80,7 @@ class Deployment:
             raise InputError(f"price per hour and device is {price!r}: give dollars between 0 and 1e6")
         if self.calibration is not None:
             self.calibration.check(self.device.name, self.profile.name)
+        self._check_host()
         # Both raise on settings that can't be; neither is costly, and both are kept.
         _ = self.limits, self.latency
 
@@ -139,6 +147,48 @@ class Deployment:
             kv_dtype_bytes=KV_DTYPES[self.kv_dtype],
             kv_cache_tokens=self.kv_cache_tokens,
             typical_context=self.typical_context,
+        )
+
+    def _check_host(self) -> None:
+        """Raises InputError for host memory settings that can't be."""
+        size = self.host_kv_bytes
+        if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size < 1 << 60:
+            raise InputError(
+                f"host_kv_bytes is {size!r}: give whole bytes from 0 to 2**60, such as 64 * 2**30"
+            )
+        for name, known in (("writes", WRITES), ("reload", RELOADS), ("messages", MESSAGES)):
+            given = getattr(self, f"host_kv_{name}")
+            if given not in known and (given is not None or name != "writes"):
+                raise InputError(f"host_kv_{name} {given!r} is unknown: use one of {', '.join(known)}")
+        if size and self.parallelism.is_lockstep:
+            raise InputError(
+                f"{self.label}: ranks that step together can't use host memory for KV yet: use dp 1, or leave it out"
+            )
+
+    @cached_property
+    def host(self) -> HostMemory | None:
+        """Host memory of each rank for KV; None without any. Raises InputError when it is less than a block."""
+        if not self.host_kv_bytes:
+            return None
+        size = self.limits.block_size
+        per_block = size * float(self.model.kv_bytes_per_token(KV_DTYPES[self.kv_dtype]))
+        blocks = int(self.host_kv_bytes / self.parallelism.dp // per_block)
+        if not blocks:
+            raise InputError(
+                f"host_kv_bytes is {self.host_kv_bytes:,}: a KV block takes {per_block:,.0f} bytes on each of "
+                f"{self.parallelism.dp} ranks: give more, or 0 for no host memory"
+            )
+        return HostMemory(
+            num_blocks=blocks,
+            block_size=size,
+            block_bytes=per_block,
+            link=load_link(self.host_kv_link or self.device.host_link),
+            lanes=self.parallelism.tp * self.parallelism.pp,
+            layers=self.model.num_layers,
+            messages=self.host_kv_messages,
+            writes=self.host_kv_writes or self.profile.host_kv_writes,
+            reload=self.host_kv_reload,
+            policy=self.host_kv_policy,
         )
 
     @cached_property
@@ -247,8 +297,9 @@ class Deployment:
 
     @property
     def kv_text(self) -> str:
-        """Room for KV in one replica, in tokens."""
-        return f"{self.kv.tokens:,}"
+        """Room for KV in one replica, in tokens, with that of its host memory."""
+        host = self.host
+        return f"{self.kv.tokens:,}" + (f" + {host.num_blocks * host.block_size:,} (host)" if host else "")
 
     @property
     def label(self) -> str:

@@ -49,6 +49,10 @@ class Disaggregated:
                 f"KV blocks hold {first.limits.block_size} tokens for prefill, {second.limits.block_size} for decode: "
                 "give both the same block_size"
             )
+        if second.host_kv_bytes:
+            raise InputError(
+                "the decode pool gets its KV from the prefill pool: give host_kv_bytes to that one only"
+            )
         for name, pool in (("prefill", first), ("decode", second)):
             if pool.parallelism.is_lockstep:
                 raise InputError(

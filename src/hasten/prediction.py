@@ -178,6 +178,9 @@ class Prediction:
                 "kv_cache_relative_error": self.kv.error,
                 "sequences_at_context": self.room,
                 "formula": self.kv.formula,
+                "host_kv_tokens": 0
+                if deployment.host is None
+                else deployment.host.num_blocks * self.kv.block_size,
             },
             "price_usd_per_hour": deployment.price_per_hour,
             "notes": list(self.notes),

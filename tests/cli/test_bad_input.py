@@ -198,6 +198,13 @@ FLAGS: dict[str, tuple[list[str], list[str]]] = {
     "prompt beyond the window": ([*PREDICT, "--prompt", "200000"], ["prompt", "200,000", "131,072"]),
     "unknown KV type": ([*PREDICT, "--kv-dtype", "fp3"], ["--kv-dtype", "fp3", "fp8"]),
     "KV room larger than the device": ([*PREDICT, "--kv-cache-tokens", "99999999"], ["99,999,999", "h100-sxm"]),
+    "host memory without a unit": ([*PREDICT, "--host-kv", "64"], ["--host-kv", "'64'", "GiB"]),
+    "host memory for less than a block": ([*PREDICT, "--host-kv", "1MiB"], ["host_kv_bytes", "1,048,576"]),
+    "host memory in place of its flag": ([*PREDICT, "--set", "host_kv_bytes=5"], ["--host-kv"]),
+    "unknown rule of reloading": (
+        [*PREDICT, "--host-kv", "64GiB", "--set", "host_kv_reload=often"],
+        ["host_kv_reload", "often", "cheaper"],
+    ),
     "setting without a value": ([*PREDICT, "--set", "max_num_seqs"], ["--set", "max_num_seqs", "key=value"]),
     "unknown setting": ([*PREDICT, "--set", "max_seqs=3"], ["max_seqs", "max_num_seqs"]),
     "setting of the wrong type": ([*PREDICT, "--set", "max_num_seqs=few"], ["max_num_seqs", "few"]),

@@ -28,6 +28,16 @@ def test_any_text_is_a_positive_duration_or_refused(text: str) -> None:
         assert 0.0 < values.duration(text) < math.inf
 
 
+@given(st.integers(1, 1023), st.sampled_from(("MiB", "GiB", "TiB")))
+def test_a_size_is_its_number_times_its_unit(number: int, unit: str) -> None:
+    assert values.size(f"{number}{unit}") == number << {"M": 20, "G": 30, "T": 40}[unit[0]]
+    assert values.size("0") == 0
+    with pytest.raises(ArgumentTypeError, match="no unit"):
+        values.size(f"{number}")
+    with pytest.raises(ArgumentTypeError, match="unknown unit"):
+        values.size(f"{number}gig")
+
+
 @settings(max_examples=50)
 @given(st.lists(st.tuples(NAMES, st.dictionaries(NAMES, st.integers(), max_size=3)), min_size=1, max_size=4))
 def test_a_list_of_policies_with_parameters_comes_apart_where_it_was_joined(

@@ -185,3 +185,27 @@ values = st.recursive(
 @given(st.dictionaries(st.text("abcxyz-_/", min_size=1, max_size=8), values, min_size=1, max_size=5))
 def test_yaml_reads_back(value: dict[str, Any]) -> None:
     assert yaml.safe_load(dump(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("engine", "word"),
+    [
+        ("vllm", "--kv-offloading-size 64.0"),
+        ("sglang", "--enable-hierarchical-cache --hicache-size 34 --hicache-write-policy write_through"),
+        ("trtllm", "host_cache_size: 34359738368"),
+    ],
+)
+def test_host_memory_is_asked_for(work: Workload, engine: str, word: str) -> None:
+    """64 GiB of a replica of two devices; each engine counts in its own unit."""
+    made = files_of(offer(work, engine, host_kv_bytes=64 << 30))
+    assert any(word in text.replace("'", "") for text in made.values())
+
+
+@pytest.mark.parametrize(
+    "settings", [{"host_kv_writes": "evicted"}, {"host_kv_reload": "cheaper"}, {"host_kv_policy": "fifo"}]
+)
+def test_host_memory_that_the_engine_cannot_keep_so_is_refused(
+    work: Workload, settings: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError, match="has no setting for it"):
+        files_of(offer(work, host_kv_bytes=64 << 30, **settings))

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.sim import cases
 from tests.sim.cases import Case
+from tests.sim.test_host import drawn, returning
 
 from hasten.explain.attribution import METRICS, Costs, attribute
 from hasten.explain.labels import ORDER
@@ -63,6 +64,14 @@ def test_labels_sum_to_the_latency(data):
     )
     check(case)
 
+    check_stepped(case)
+
+
+@FEW
+@given(st.data())
+def test_labels_sum_to_the_latency_with_host_memory(data):
+    case = drawn(data, data.draw(returning()))
+    check(case)
     check_stepped(case)
 
 

@@ -15,11 +15,14 @@ from hasten.core.limits import ADMISSIONS, PREEMPTIONS, Limits
 from hasten.core.policy import SchedulingPolicy
 from hasten.core.request import SLO
 from hasten.core.scheduler import Scheduler
+from hasten.hardware import Link
 from hasten.latency import LinearCost, LockstepCost, StepCost, TableCost
+from hasten.latency.host import MESSAGES, RELOADS, WRITES, HostLink, HostMemory
 from hasten.policies import load_policy, policy_names
 from hasten.report.records import Records
 from hasten.sim.build import CostEstimates, records_of
 from hasten.sim.frontend import Frontend
+from hasten.sim.host import HostReplica, tiered
 from hasten.sim.lockstep import LockstepReplica
 from hasten.sim.loop import EngineLoop
 from hasten.sim.recorder import OK, Recorder
@@ -52,6 +55,7 @@ class Case:
     ranks: int = 1
     depth: int = 1
     frontend: float = 0.0  # s per request
+    host: HostMemory | None = None  # behind every replica
 
 
 @dataclass
@@ -73,25 +77,19 @@ def play(case: Case, *, stepping: bool, log: StepLog | None = None) -> Played:
     estimates = CostEstimates(case.cost)
     loops: list[EngineLoop] = []
     for index in range(case.replicas):
-        schedulers = [
-            Scheduler(
-                case.limits,
-                load_policy("schedule", case.schedule) if isinstance(case.schedule, str) else case.schedule,
-                cache=load_policy("cache", case.cache),
-                estimates=estimates,
-            )
-            for _ in range(case.ranks)
-        ]
+        link = None if case.host is None else HostLink(case.host, estimates)
+        schedulers = [scheduler_of(case, estimates, link) for _ in range(case.ranks)]
         options: dict[str, Any] = {
             "depth": case.depth,
             "stepping": stepping,
             "frontend": Frontend(case.frontend) if case.frontend else None,
         }
-        loops.append(
-            LockstepReplica(index, schedulers, case.cost, recorder, truth, **options)
-            if isinstance(case.cost, LockstepCost)
-            else Replica(index, schedulers[0], case.cost, recorder, truth, **options)
-        )
+        if isinstance(case.cost, LockstepCost):
+            loops.append(LockstepReplica(index, schedulers, case.cost, recorder, truth, **options))
+        elif link is not None:
+            loops.append(HostReplica(index, schedulers[0], case.cost, recorder, truth, link=link, **options))
+        else:
+            loops.append(Replica(index, schedulers[0], case.cost, recorder, truth, **options))
     simulation = Simulation(
         source_of(case.work, SLO(ttft=0.2)),
         loops,
@@ -125,6 +123,18 @@ def play(case: Case, *, stepping: bool, log: StepLog | None = None) -> Played:
         turns,
         [rank for loop in loops for rank in loop.ranks],
         as_ended=records,
+    )
+
+
+def scheduler_of(case: Case, estimates: CostEstimates, link: HostLink | None) -> Scheduler:
+    """The scheduler of one rank, with host memory behind `link`."""
+    cache = load_policy("cache", case.cache)
+    return Scheduler(
+        case.limits,
+        load_policy("schedule", case.schedule) if isinstance(case.schedule, str) else case.schedule,
+        cache=cache,
+        estimates=estimates,
+        pool=None if link is None else tiered(link, case.limits, cache),
     )
 
 
@@ -251,6 +261,27 @@ def limits(draw: st.DrawFn, work: Workload) -> Limits:
         watermark_blocks=draw(st.sampled_from((0, 0, 2))),
         admission=draw(st.sampled_from(ADMISSIONS)),
         preemption=draw(st.sampled_from(PREEMPTIONS)),
+    )
+
+
+@st.composite
+def host_memories(draw: st.DrawFn, limits: Limits) -> HostMemory:
+    """Tiers from one block to more than anybody needs, over links from instant to slower than prefill."""
+    chance = random.Random(draw(st.integers(0, 2**32)))
+    return HostMemory(
+        num_blocks=draw(st.sampled_from((1, 30, 5000, 5000))),
+        block_size=limits.block_size,
+        block_bytes=1e3 * limits.block_size * (1 + chance.random()),
+        link=Link(
+            name="any",
+            bandwidth=draw(st.sampled_from((1e12, 1e9, 3e7, 1e6))) * (1 + chance.random()),
+            latency=draw(st.sampled_from((0.0, 1e-4))) * chance.random(),
+        ),
+        layers=2,
+        messages=draw(st.sampled_from(MESSAGES)),
+        writes=draw(st.sampled_from(WRITES)),
+        reload=draw(st.sampled_from(RELOADS)),
+        policy=draw(st.sampled_from(("lru", "fifo", "one_bit:keep=0.05"))),
     )
 
 

@@ -91,6 +91,7 @@ def render(found: Prediction) -> str:
     lines += [
         "",
         found.kv.formula,
+        *([] if made.host is None else [f"  beside it {made.host.text}"]),
         f"  room for {found.room:,} sequences of {decode.context:,} tokens{rank}",
         *(f"Note: {note}" for note in found.notes),
         "",

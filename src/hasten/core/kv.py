@@ -29,6 +29,7 @@ class BlockPool:
         self.free = 0
         self.now = 0.0
         self.evicted_blocks = 0  # cached blocks lost to eviction
+        self.reloads = False  # whether there is a tier behind this one (`hasten.core.host`)
         self.journal: list[Segment] | None = (
             None  # what lost blocks to eviction, for a driver that sets a list
         )
@@ -110,7 +111,7 @@ class BlockPool:
             have = segment.blocks
             if segment.kind != BLANK:
                 if segment.kind == SHARED:
-                    self.evicted_blocks += min(have, blocks)
+                    self._lose(segment, min(have, blocks))
                 if self.journal is not None:
                     self.journal.append(segment)
             if have > blocks:
@@ -124,6 +125,14 @@ class BlockPool:
             segment.entry = 0
             if segment.kind == SHARED:
                 del self.index[segment.key]
+
+    def reach(self, request: Request, hits: int) -> int:
+        """Leading tokens of `request` that can be had without computing them, from elsewhere too; 0: `hits` is all."""
+        return 0
+
+    def _lose(self, segment: Segment, blocks: int) -> None:
+        """Eviction takes the last `blocks` blocks of `segment`."""
+        self.evicted_blocks += blocks
 
     def acquire(self, request: Request, hits: int) -> None:
         """Hand the first `hits` cached blocks to `request`; what else remained of it becomes blank."""

@@ -11,7 +11,7 @@ CLOSING: Final = 3  # its last allowed token is in flight
 HELD: Final = 4  # finished, kept until its request-level batch has finished
 FINISHED: Final = 5
 REJECTED: Final = 6
-LOADING: Final = 7  # admitted, its KV on the way from another replica
+LOADING: Final = 7  # admitted, its KV on the way from another replica or from host memory
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Request:
         self.status = WAITING
         self.target = prompt_tokens  # tokens to compute before the next one is sampled
         self.computed = 0
-        self.incoming = 0  # leading tokens whose KV another replica sends
+        self.incoming = 0  # leading tokens whose KV comes from elsewhere
         self.exports = False  # its KV stays when it finishes, until another replica has it
         self.sampled = 0  # output tokens whose sampling was scheduled before `joined`
         self.base = 0
@@ -142,14 +142,16 @@ class Segment:
 
     Blank ones in use are duplicates of cached content. `key` is the prefix id of shared content. `blocks` counts
     resident blocks from the beginning of the run: eviction eats from its end. `users` is the number of requests
-    that hold it; at 0 it waits for eviction as queue entry number `entry` (0: not queued). Times in seconds.
+    that hold it; at 0 it waits for eviction as queue entry number `entry` (0: not queued). In host memory the run may
+    lack its beginning: `start` is its first block there. Times in seconds.
     """
 
-    __slots__ = ("blocks", "created", "entry", "key", "kind", "released", "reuses", "users")
+    __slots__ = ("blocks", "created", "entry", "key", "kind", "released", "reuses", "start", "users")
 
     def __init__(self, kind: int, key: int, blocks: int, created: float) -> None:
         self.kind = kind
         self.key = key
+        self.start = 0
         self.blocks = blocks
         self.users = 0
         self.entry = 0

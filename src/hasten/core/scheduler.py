@@ -48,11 +48,12 @@ class Scheduler:
         *,
         cache: CachePolicy | None = None,
         estimates: Estimates | None = None,
+        pool: BlockPool | None = None,
     ) -> None:
         # At most 30 attributes: CPython keeps more in a plain dictionary, and every step is 5 % slower.
         self.limits = limits
         self.policy = policy
-        self.pool = BlockPool(
+        self.pool = pool or BlockPool(
             limits.num_blocks, limits.block_size, limits.prefix_caching, cache or CachePolicy()
         )
         self.now = 0.0
@@ -340,18 +341,19 @@ class Scheduler:
                 return POLICY
             hits = pool.hits(request)
             start = hits * size
-            comes = max(0, request.incoming - start)  # tokens whose KV another replica sends
+            comes = max(0, (pool.reach(request, hits) if pool.reloads else request.incoming) - start)
             left = request.target - start
             tokens = comes or self._wanted(request, left, budget)
             if tokens <= 0:
+                self._made_room |= pool.reloads  # loading may pay later
                 return POLICY if self._hooks.chunks else BUDGET
             first = (start + tokens + size - 1) // size - hits
             need = (request.target + size - 1) // size - hits if limits.reserve_full_sequence else first
             if hits:
                 need += pool.unused_hits(request, hits)
             if need + limits.watermark_blocks > pool.free and (running or need > pool.free):
-                if hits and not limits.reserve_full_sequence:
-                    self._made_room = True  # its prefix evicted, it holds less and its first chunk may fit
+                if (hits or comes) and not limits.reserve_full_sequence:
+                    self._made_room = True  # its prefix evicted or slow to load, its first chunk may fit
                 return MEMORY
             if self._rule is not None:
                 if not self._rule(self, request):
@@ -366,16 +368,16 @@ class Scheduler:
             self._admitted += 1
             request.order = self._admitted
             running[request.id] = request
+            if request.scheduled < 0.0:
+                request.scheduled = self.now
+                request.cached = start + comes
+                self.prompt_tokens_cached += start + comes
             if comes:
                 request.status, request.base = LOADING, request.computed
                 self.pulls.append(request)
                 continue
             if request.block_ids and limits.prefix_caching:
                 pool.register(request, request.computed // size)
-            if request.scheduled < 0.0:
-                request.scheduled = self.now
-                request.cached = start
-                self.prompt_tokens_cached += start
             self.prompt_tokens_scheduled += tokens
             budget -= tokens
             last = tokens == left

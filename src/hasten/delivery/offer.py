@@ -13,6 +13,8 @@ import numpy as np
 
 from hasten.deployment import Deployment
 from hasten.disaggregation import Disaggregated
+from hasten.errors import InputError
+from hasten.latency.host import HostMemory
 from hasten.profiles import EngineProfile
 from hasten.workload import Workload
 
@@ -32,6 +34,23 @@ class Pool:
     def devices_per_replica(self) -> int:
         """Devices of one replica."""
         return self.deployment.parallelism.devices
+
+    def host_memory(self, *writes: str) -> HostMemory | None:
+        """Host memory for KV of each replica, if the engine can keep it as simulated; it knows the ways `writes`.
+
+        Raises InputError where it can't.
+        """
+        host = self.deployment.host
+        if host is None:
+            return None
+        asked = {"writes": host.writes, "reload": host.reload, "policy": host.policy}
+        for name, known in (("writes", writes), ("reload", ("always",)), ("policy", ("lru",))):
+            if asked[name] not in known:
+                raise InputError(
+                    f"host_kv_{name} {asked[name]}: {self.deployment.profile.engine} has no setting for it: "
+                    f"simulate with {' or '.join(known)} to get files"
+                )
+        return host
 
 
 @dataclass(frozen=True)

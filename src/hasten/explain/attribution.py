@@ -181,6 +181,23 @@ class _Account:
             if per_row.any():
                 sums = np.concatenate([[np.longdouble(0)], np.cumsum(per_row)])
                 np.add.at(self.spent[:, :, ORDER[name]], (phase, record), sums[end] - sums[first])
+                if self.line.loads and kind in (WAITING, PREEMPTED):
+                    self._loads(kind, name, np.asarray(sums, dtype=np.float64))
+
+    def _loads(self, kind: int, name: str, sums: Floats) -> None:
+        """Of what stretches of one kind are charged to label `name`, the time with their KV on its way is `kv_load`.
+
+        `sums` is what all rows before each row are charged to it (s).
+        """
+        times = np.append(self.columns.begin, self.columns.until[-1:])
+        for record, phase, of_kind, first, end in self.line.stretches:
+            for begin, arrived in self.line.loads.get(record, ()) if of_kind == kind else ():
+                low, high = max(begin, times[first]), min(arrived, times[end])
+                spent = self.spent[phase, record]
+                moved = min(spent[ORDER[name]], np.subtract(*np.interp((high, low), times, sums)))
+                if high > low and moved > 0.0:
+                    spent[ORDER[name]] -= moved
+                    spent[ORDER["kv_load"]] += moved
 
     def waits(self, idle: IdleClock, records: Records, ready: Floats) -> None:
         """Before the first chunk: the engine's turn, then what held the head of the queue, row by row."""

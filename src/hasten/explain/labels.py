@@ -14,6 +14,7 @@ LABELS: Mapping[str, str] = {
     "queue_memory": "queue: no room in the KV cache",
     "queue_reservation": "queue: KV room kept for answers under way",
     "queue_policy": "queue: scheduling policy or batch window",
+    "kv_load": "KV on its way from host memory",
     "prefill_own": "own prefill",
     "prefill_evicted": "own prefill of a prefix that this replica had computed",
     "prefill_elsewhere": "own prefill of a prefix that another replica had computed",

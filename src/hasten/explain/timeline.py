@@ -38,6 +38,8 @@ class RankLog(Protocol):
     def chunks(self) -> Sequence[tuple[int, int, int, int, bool]]: ...
     @property
     def lost(self) -> Sequence[tuple[int, int]]: ...
+    @property
+    def loads(self) -> Sequence[tuple[int, float, float]]: ...
 
 
 class RunLog(Protocol):
@@ -97,13 +99,14 @@ class _Life:
 class Timeline:
     """One rank's requests: `stretches` as (record, phase, kind, first row, end row), own chunks, and what precedes.
 
-    `before` holds for each record the first row decided with it in the queue.
+    `before` holds for each record the first row decided with it in the queue, `loads` when its KV was on its way (s).
     """
 
     columns: Columns
     stretches: list[tuple[int, int, int, int, int]] = field(default_factory=list)
     chunks: list[Chunk] = field(default_factory=list)
     before: list[tuple[int, int]] = field(default_factory=list)
+    loads: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
 
     def close(self, life: _Life, row: int) -> None:
         """The stretch under way ends before `row`."""
@@ -173,4 +176,7 @@ def timeline(rank: RankLog, records: Records, where: Mapping[int, int]) -> Timel
         found.lose(lives.get(request), row)
     for life in lives.values():
         found.finish(life, records)
+    for request, begin, arrived in rank.loads:
+        if request in where:
+            found.loads.setdefault(where[request], []).append((begin, arrived))
     return found

@@ -19,6 +19,7 @@ class Link:
     bandwidth: float
     latency: float
     efficiency: float = 0.9  # share of the bandwidth that a large collective reaches
+    copy_efficiency: float | None = None  # of a large copy from pinned host memory; None: as efficiency
     source: str = ""
     unverified: tuple[str, ...] = ()  # keys whose value is an estimate rather than a published figure
 
@@ -26,6 +27,12 @@ class Link:
     def reached_bandwidth(self) -> float:
         """B/s, one direction, that large collectives reach."""
         return self.efficiency * self.bandwidth
+
+    @property
+    def copy_bandwidth(self) -> float:
+        """B/s, one direction, of large copies between pinned host memory and a device."""
+        share = self.efficiency if self.copy_efficiency is None else self.copy_efficiency
+        return share * self.bandwidth
 
     def transfer_seconds(self, size: float) -> float:
         """Seconds to move `size` bytes one way: latency + size / reached bandwidth."""
@@ -54,13 +61,17 @@ def load_link(name_or_path: str | Path) -> Link:
 
 def _read(path: Path) -> Link:
     fields = Fields(read_toml(path), str(path))
+    efficiency = fields.number("efficiency", 0.9, low=0.05, high=1.0, wanted="a share, up to 1")
     link = Link(
         name=fields.text("name", example=path.stem),
         bandwidth=fields.number(
             "bandwidth", low=1e7, high=1e14, wanted="bytes per second, one direction", example="64e9"
         ),
         latency=fields.number("latency", low=0.0, high=1.0, wanted="seconds per message", example="10e-6"),
-        efficiency=fields.number("efficiency", 0.9, low=0.05, high=1.0, wanted="a share, up to 1"),
+        efficiency=efficiency,
+        copy_efficiency=fields.number(
+            "copy_efficiency", efficiency, low=0.05, high=1.0, wanted="a share, up to 1"
+        ),
         source=fields.text("source", "not stated"),
         unverified=fields.texts("unverified"),
     )

@@ -26,6 +26,7 @@ FAMILIES: Mapping[str, tuple[str, tuple[str, ...]]] = {
             "queue_memory",
             "queue_reservation",
             "queue_policy",
+            "kv_load",
             "preempted",
             "held",
         ),

@@ -64,6 +64,7 @@ class EngineProfile:
     retract_steps: int = number(20, 0, 1e6)  # tokens per survivor, in the ratio after a retraction
     preemption: str = one_of("newest", "fewest_generated")
     preempted_blocks_cached: bool = True  # a victim's full blocks stay findable
+    host_kv_writes: str = one_of("computed", "evicted")  # what host memory gets, where it is given any
     # --- graphs
     graph_ranges: tuple[GraphRange, ...] = ()  # sequences in a decode step, or tokens in any step
     prefill_graph_ranges: tuple[GraphRange, ...] = ()  # steps that prefill, when their graphs are others

@@ -19,7 +19,7 @@ from hasten.report import bootstrap, files, metrics
 from hasten.report.metrics import Limits, Summary, Throughput
 from hasten.report.programs import Programs, programs
 from hasten.report.records import Records, Status
-from hasten.report.stats import RunStats
+from hasten.report.stats import HostStats, RunStats
 
 VLLM_NAMES = {"ttft": "ttft", "tpot": "tpot", "itl": "itl", "e2e": "e2el"}
 
@@ -176,6 +176,17 @@ class Report:
         return cached / self.prompt_tokens if self.prompt_tokens else math.nan
 
     @property
+    def host(self) -> HostStats | None:
+        """What host memory did as a second tier of KV, over all replicas; None without any."""
+        return self.stats.host if self.stats else None
+
+    @property
+    def host_hit_share(self) -> float:
+        """Tokens loaded from host memory over the prompt tokens of served requests; NaN without either."""
+        host = self.host
+        return host.loaded_tokens / self.prompt_tokens if host and self.prompt_tokens else math.nan
+
+    @property
     def cost_per_million_output_tokens(self) -> float:
         """Dollars per million output tokens at the reached throughput; NaN without a price."""
         return self._cost_per_million(self.throughput.output_tokens)
@@ -263,7 +274,22 @@ class Report:
         }
         for name in ("engine_ttft", "client_ttft", "queue"):
             figures |= _summary_figures(name, getattr(self, name))
-        return figures | self._program_figures()
+        return figures | self._host_figures() | self._program_figures()
+
+    def _host_figures(self) -> dict[str, Any]:
+        host = self.host
+        if host is None:
+            return {}
+        return {
+            "host_hit_share": self.host_hit_share,
+            "host_loads": host.loads,
+            "host_loaded_tokens": host.loaded_tokens,
+            "host_loaded_bytes": host.loaded_bytes,
+            "host_written_bytes": host.written_bytes,
+            "host_write_share": host.write_share(self._run_seconds),
+            "host_link_busy_s": host.link_busy_seconds,
+            "mean_host_load_wait_ms": 1e3 * host.load_wait_seconds / host.loads if host.loads else math.nan,
+        }
 
     def _program_figures(self) -> dict[str, Any]:
         whole = self.programs

@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+
+
+@dataclass(slots=True)
+class HostStats:
+    """What the host memory of one replica, or of all together, did for its KV: blocks, tokens, bytes and seconds."""
+
+    num_blocks: int = 0
+    loads: int = 0  # requests whose prefix came from there, in part or all of it
+    loaded_tokens: int = 0
+    loaded_bytes: float = 0.0
+    load_wait_seconds: float = 0.0  # from admission until the KV was there, summed over loads
+    link_busy_seconds: float = 0.0  # time with a load under way
+    written_bytes: float = 0.0  # to host memory
+    bandwidth: float = 0.0  # of the link, B/s in one direction
+
+    def write_share(self, seconds: float) -> float:
+        """Share of `seconds` that the link needs for the writes; above 1 it can't keep up. NaN without a link."""
+        return _share(self.written_bytes, self.bandwidth * seconds)
 
 
 @dataclass(slots=True)
@@ -15,6 +33,7 @@ class ReplicaStats:
     decode_tokens: int = 0  # tokens computed in decode, one per sequence and step
     kv_block_seconds: float = 0.0  # integral over time of the blocks held by running requests
     kv_peak_blocks: int = 0  # most blocks held at once
+    host: HostStats | None = None  # where host memory is a second tier of KV
 
     def utilisation(self, seconds: float) -> float:
         """Share of `seconds` with a step running, 0 to 1; NaN for no time at all."""
@@ -45,6 +64,14 @@ class RunStats:
     replicas: list[ReplicaStats] = field(default_factory=list)
     simulated_seconds: float = 0.0  # first arrival to last event
     wall_seconds: float = 0.0
+
+    @property
+    def host(self) -> HostStats | None:
+        """What the host memory of all replicas did together; None where there is none."""
+        parts = [replica.host for replica in self.replicas if replica.host is not None]
+        if not parts:
+            return None
+        return HostStats(*(sum(getattr(part, each.name) for part in parts) for each in fields(HostStats)))
 
     @property
     def mean_batch(self) -> float:

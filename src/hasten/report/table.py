@@ -98,6 +98,7 @@ def _use(report: Report) -> list[str]:
         _row("KV cache in use, peak (%):", 100 * report.kv_peak_share),
         _row("Preemptions:", report.preemptions),
         _row("Prompt tokens from prefix cache (%):", 100 * report.prefix_hit_share),
+        *_host(report),
     ]
     for label, status in (
         ("Rejected requests:", Status.REJECTED),
@@ -106,6 +107,20 @@ def _use(report: Report) -> list[str]:
         if report.count(status):
             lines.append(_row(label, report.count(status)))
     return lines
+
+
+def _host(report: Report) -> list[str]:
+    """Host memory as a second tier of KV."""
+    host = report.host
+    if host is None:
+        return []
+    wait = 1e3 * host.load_wait_seconds / host.loads if host.loads else math.nan
+    return [
+        _row("Prompt tokens from host memory (%):", 100 * report.host_hit_share),
+        _row("Requests that loaded from host memory:", host.loads),
+        _row("Mean wait for a load (ms):", wait),
+        _row("Loaded / written (GB):", f"{host.loaded_bytes / 1e9:.2f} / {host.written_bytes / 1e9:.2f}"),
+    ]
 
 
 def _programs(report: Report, percentiles: list[float]) -> list[str]:

@@ -17,12 +17,14 @@ from hasten.disaggregation import Disaggregated
 from hasten.errors import InputError
 from hasten.latency import AnalyticalModel
 from hasten.latency.compiled import LockstepCost, StepCost
+from hasten.latency.host import HostLink
 from hasten.policies import load_policy
 from hasten.report.gaps import Gaps
 from hasten.report.records import Records
 from hasten.report.report import Report
 from hasten.report.stats import ReplicaStats, RunStats
 from hasten.sim.frontend import Frontend
+from hasten.sim.host import HostReplica, tiered
 from hasten.sim.lockstep import LockstepReplica
 from hasten.sim.loop import EngineLoop
 from hasten.sim.recorder import Recorder
@@ -84,26 +86,33 @@ def replica_of(
 
         cost = scaled(cost, 1.0 / speed)
     parallelism = deployment.parallelism
+    options: dict[str, Any] = {"depth": depth, "stepping": stepping, "frontend": frontend}
+    if deployment.host is not None:
+        link = HostLink(deployment.host, estimates)
+        scheduler = scheduler_of(deployment, policies, estimates, link)
+        return HostReplica(index, scheduler, cost, recorder, truth, link=link, **options)
     ranks = [
         scheduler_of(deployment, policies, estimates)
         for _ in range(parallelism.dp if parallelism.is_lockstep else 1)
     ]
     if not parallelism.is_lockstep:
-        return kind(index, ranks[0], cost, recorder, truth, depth=depth, stepping=stepping, frontend=frontend)
+        return kind(index, ranks[0], cost, recorder, truth, **options)
     if not isinstance(cost, LockstepCost):
         raise InputError(
             f"step times are a {type(cost).__name__}, but {parallelism.label} has ranks that step together: "
             "give a LockstepCost"
         )
-    return LockstepReplica(
-        index, ranks, cost, recorder, truth, depth=depth, stepping=stepping, frontend=frontend
-    )
+    return LockstepReplica(index, ranks, cost, recorder, truth, **options)
 
 
-def scheduler_of(deployment: Deployment, policies: Policies, estimates: CostEstimates) -> Scheduler:
-    """The scheduler of one rank, with its own copies of the policies."""
+def scheduler_of(
+    deployment: Deployment, policies: Policies, estimates: CostEstimates, link: HostLink | None = None
+) -> Scheduler:
+    """The scheduler of one rank, with its own copies of the policies, and host memory behind `link`."""
     scheduling, caching = copy.deepcopy((policies.schedule, policies.cache))
-    return Scheduler(deployment.scheduler_limits, scheduling, cache=caching, estimates=estimates)
+    limits = deployment.scheduler_limits
+    pool = None if link is None else tiered(link, limits, caching)
+    return Scheduler(limits, scheduling, cache=caching, estimates=estimates, pool=pool)
 
 
 class CostEstimates:
@@ -159,6 +168,7 @@ def stats_of(replica: EngineLoop) -> ReplicaStats:
         decode_tokens=replica.decode_tokens,
         kv_block_seconds=replica.kv_block_seconds,
         kv_peak_blocks=replica.kv_peak_blocks,
+        host=replica.host_stats if isinstance(replica, HostReplica) else None,
     )
 
 
@@ -178,6 +188,10 @@ def report_of(
     notes: tuple[str, ...] = (),
 ) -> Report:
     """The report of a run that has ended; `latency` says where its step times come from."""
+    if stats.host is not None and stats.host.write_share(stats.simulated_seconds) > 1.0:
+        notes += (
+            "host memory is written faster than its link allows: less would be there than this run assumes",
+        )
     return Report(
         records=records_of(recorder),
         origin=latency.origin,

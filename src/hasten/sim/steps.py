@@ -21,6 +21,7 @@ class RankSteps:
         self.rows: list[Row] = []
         self.chunks: list[tuple[int, int, int, int, bool]] = []  # row, request, tokens, context, is_last
         self.lost: list[tuple[int, int]] = []  # row before which a request lost its KV, request
+        self.loads: list[tuple[int, float, float]] = []  # request, when its KV set out and arrived (s)
         self._scheduler = scheduler
         self._in_flight: deque[tuple[Batch, float, int, int, int]] = deque()
 
@@ -30,7 +31,7 @@ class RankSteps:
         counts = scheduler.refusal, scheduler.waiting.size, len(scheduler.running)
         if batch is not None:
             self._in_flight.append((batch, now, *counts))
-        elif not self._in_flight and (scheduler.waiting.size or scheduler.prefilling):
+        elif not self._in_flight and (scheduler.waiting.size or scheduler.running):
             self.rows.append((now, now, 0, 0, 0, 0, *counts, self._used(), now))
 
     def ended(self, at: float, steps: int = 1, stays: bool = False) -> None:

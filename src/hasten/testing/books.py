@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from hasten.core.request import BLANK, CLOSING, DECODING, HELD, PREFILLING, WAITING, Request, Segment
+from hasten.core.request import (
+    BLANK,
+    CLOSING,
+    DECODING,
+    HELD,
+    LOADING,
+    PREFILLING,
+    WAITING,
+    Request,
+    Segment,
+)
 from hasten.core.scheduler import Scheduler
 from hasten.testing.broken import LawBroken
 
@@ -94,7 +104,7 @@ def _check_queues(scheduler: Scheduler, running: list[Request]) -> None:
                 "books", f"request {request.id} waits and runs at once (at {scheduler.now:.6g} s)"
             )
     for request in running:
-        if request.status not in (PREFILLING, DECODING, CLOSING, HELD):
+        if request.status not in (PREFILLING, DECODING, CLOSING, HELD, LOADING):
             raise LawBroken("books", f"request {request.id} holds a slot with status {request.status}")
     prefilling = sum(request.status == PREFILLING for request in running)
     _equal(scheduler, "prompts under way", len(scheduler.prefilling), prefilling)

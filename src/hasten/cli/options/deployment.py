@@ -17,6 +17,7 @@ _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "o
 _OWN_FLAGS = {
     "kv_dtype": "--kv-dtype",
     "kv_cache_tokens": "--kv-cache-tokens",
+    "host_kv_bytes": "--host-kv",
     "step_times": "--latency",
     "calibration": "--calibration",
 }
@@ -55,6 +56,13 @@ def add_engine(parser: ArgumentParser, *, several: bool = False) -> None:
         type=values.count,
         metavar="N",
         help="KV capacity of one replica in tokens, as the engine logged it, instead of the computed one",
+    )
+    group.add_argument(
+        "--host-kv",
+        dest="host_kv_bytes",
+        type=values.size,
+        metavar="SIZE",
+        help="host memory of one replica for KV that leaves the devices, such as 64GiB",
     )
     group.add_argument(
         "--latency",

@@ -61,6 +61,7 @@ def served_by(args: Namespace) -> Deployment | Disaggregated:
         tp=args.decode_tp or args.tp,
         pp=args.decode_pp or args.pp,
         replicas=args.decode_replicas,
+        settings={"host_kv_bytes": 0},  # what is evicted there was computed in the prefill pool
     )
     return Disaggregated.of(
         first, second, args.kv_link or "infiniband-ndr", messages=args.kv_messages or MESSAGES[0]

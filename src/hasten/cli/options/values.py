@@ -7,6 +7,7 @@ import re
 from argparse import ArgumentTypeError
 
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_BYTES = {"B": 1, "MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _DURATION = re.compile(r"(?P<number>[0-9.eE+-]*[0-9.])\s*(?P<unit>[a-zA-Z]*)")
 _ITEM_GOES_ON = re.compile(r"\s*[A-Za-z_]\w*\s*=")
 
@@ -26,6 +27,22 @@ def duration(text: str) -> float:
     if not 0.0 < seconds < math.inf:
         raise ArgumentTypeError(f"{text!r} must be more than zero and finite")
     return seconds
+
+
+def size(text: str) -> int:
+    """Bytes from `64GiB`, `512MiB`, `1.5TiB` or `64GB`; `0` is nothing. Another number without a unit is refused."""
+    match = _DURATION.fullmatch(text.strip())
+    value = _float(match["number"]) if match else math.nan
+    if match is None or math.isnan(value):
+        raise ArgumentTypeError(f"{text!r} is no size: write a number and a unit, such as 64GiB")
+    unit = match["unit"] or ("B" if value == 0.0 else "")
+    if unit not in _BYTES:
+        why = "has an unknown unit" if unit else "has no unit"
+        raise ArgumentTypeError(f"{text!r} {why}: use one of {', '.join(_BYTES)}, such as 64GiB")
+    found = value * _BYTES[unit]
+    if not 0.0 <= found < float(1 << 60):
+        raise ArgumentTypeError(f"{text!r} is out of range: give a size from 0 to 1024PiB")
+    return int(found)
 
 
 def count(text: str) -> int:

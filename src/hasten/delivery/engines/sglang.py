@@ -35,6 +35,17 @@ def args(offer: Offer, pool: Pool) -> list[str]:
         words.append("--disable-radix-cache")
     if deployed.kv_dtype == "fp8":
         words += ["--kv-cache-dtype", "fp8_e5m2"]
+    host = pool.host_memory("computed", "evicted")
+    if host is not None:
+        size = host.num_blocks * host.block_bytes / 1e9 / host.lanes  # GB per device
+        policy = "write_through" if host.writes == "computed" else "write_back"
+        words += [
+            "--enable-hierarchical-cache",
+            "--hicache-size",
+            f"{size:.0f}",
+            "--hicache-write-policy",
+            policy,
+        ]
     if pool.task != SERVE:
         words += ["--disaggregation-mode", pool.task, "--disaggregation-transfer-backend", "nixl"]
     return words

@@ -39,6 +39,9 @@ def extra(offer: Offer, pool: Pool) -> dict[str, str]:
         },
         "cuda_graph_config": {"enable_padding": True},
     }
+    host = pool.host_memory("evicted")
+    if host is not None:  # bytes per device
+        options["kv_cache_config"]["host_cache_size"] = int(host.num_blocks * host.block_bytes / host.lanes)
     if deployed.kv_dtype != "auto":
         options["kv_cache_config"]["dtype"] = deployed.kv_dtype
     if deployed.parallelism.ep > 1:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from hasten.delivery.offer import PREFILL, SERVE, Offer, Pool
+from hasten.errors import InputError
 
 IMAGE = "vllm/vllm-openai:v{version}"
 PORT = 8000
@@ -36,6 +37,14 @@ def settings(offer: Offer, pool: Pool) -> dict[str, Any]:
         chosen["kv_cache_dtype"] = "bfloat16" if deployed.kv_dtype == "bf16" else deployed.kv_dtype
     if str(offer.policies.get("schedule", "fcfs")).partition(":")[0] == "priority":
         chosen["scheduling_policy"] = "priority"
+    host = pool.host_memory("computed")
+    if host is not None and pool.task != SERVE:
+        raise InputError(
+            "host memory beside a decode pool takes a MultiConnector, which is not written yet: leave it out"
+        )
+    if host is not None:
+        chosen["kv_offloading_backend"] = "native"
+        chosen["kv_offloading_size"] = host.num_blocks * host.block_bytes / 2**30
     if pool.task != SERVE:
         chosen["kv_transfer_config"] = {"kv_connector": "NixlConnector", "kv_role": "kv_both"}
     return chosen

@@ -108,6 +108,11 @@ def _configure_engine(parser: ArgumentParser) -> None:
         "--threads", type=values.count, metavar="N", help="CPU threads of torch (default: its own choice)"
     )
     group.add_argument(
+        "--enforce-eager",
+        action="store_true",
+        help="launch every kernel of a decode step by itself on CUDA, instead of replaying a captured graph",
+    )
+    group.add_argument(
         "--seed", type=values.whole, default=0, metavar="N", help="of random policies (default 0)"
     )
     for role in ("schedule", "cache", "admit", "length"):
@@ -201,4 +206,5 @@ def _engine_options(args: Namespace) -> Any:
         policies={role: getattr(args, role) for role in ("schedule", "cache", "admit", "length")},
         seed=args.seed,
         threads=args.threads,
+        eager=args.enforce_eager,
     )

@@ -15,6 +15,7 @@ from hasten.engine.checkpoint import DTYPES
 from hasten.engine.compiled import KINDS, CompiledDecoder, packed
 from hasten.engine.config import ModelConfig
 from hasten.engine.executor import Model
+from hasten.engine.graphs import GraphedDecoder
 from hasten.engine.linear import HalfLinear, Int8Linear, MakeLinear, PlainLinear
 from hasten.engine.model import Decoder
 from hasten.errors import InputError
@@ -61,14 +62,20 @@ def choose(
 
 
 def make_decoder(
-    config: ModelConfig, weights: Mapping[str, Tensor], arithmetic: Arithmetic, *, positions: int
+    config: ModelConfig,
+    weights: Mapping[str, Tensor],
+    arithmetic: Arithmetic,
+    *,
+    positions: int,
+    eager: bool = False,
 ) -> Model:
-    """The decoder that computes so. `weights` come as `arithmetic.loaded`."""
+    """The decoder that computes so; on CUDA, decodes are graphs unless `eager`. `weights` are `arithmetic.loaded`."""
     if arithmetic.kernels == "compiled":
         return CompiledDecoder(config, weights, arithmetic.dtype, positions=positions)
-    on_cpu = weights["model.norm.weight"].device.type == "cpu"
-    linear = _torch_linear(arithmetic.dtype) if on_cpu else PlainLinear
-    return Decoder(config, weights, positions=positions, linear=linear)
+    device = weights["model.norm.weight"].device.type
+    linear = _torch_linear(arithmetic.dtype) if device == "cpu" else PlainLinear
+    made = Decoder(config, weights, positions=positions, linear=linear)
+    return GraphedDecoder(made) if device == "cuda" and not eager else made
 
 
 def _compiled(config: ModelConfig) -> tuple[bool, str]:

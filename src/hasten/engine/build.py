@@ -40,6 +40,7 @@ class EngineOptions:
     policies: Mapping[str, str | None] = field(default_factory=dict)
     seed: int = 0
     threads: int | None = None  # torch's own choice
+    eager: bool = False  # no graphs of decode steps, on CUDA
 
 
 def build_engine(options: EngineOptions, *, record: Path | None = None) -> Engine:
@@ -54,7 +55,7 @@ def build_engine(options: EngineOptions, *, record: Path | None = None) -> Engin
     arithmetic = choose(config, device, dtype=options.dtype, kernels=options.kernels)
     context = min(options.max_model_len or config.max_context, config.max_context)
     weights = load_weights(options.directory, config, dtype=arithmetic.loaded, device=device)
-    model = make_decoder(config, weights, arithmetic, positions=context)
+    model = make_decoder(config, weights, arithmetic, positions=context, eager=options.eager)
     del weights  # the decoder keeps what it needs, packed
     blocks = _num_blocks(options, config, device, model.kv_dtype, context)
     limits = Limits(

@@ -69,10 +69,10 @@ def test_one_token_answers_never_travel() -> None:
 
 def test_links_carry_one_transfer_at_a_time() -> None:
     transfers = Transfers(2, 2, lambda tokens: float(tokens))
-    assert transfers.start(0, 0, 5, 1.0) == 6.0
-    assert transfers.start(1, 0, 2, 2.0) == 8.0  # the receiver is busy until 6
-    assert transfers.start(1, 1, 1, 3.0) == 9.0  # the sender until 8
-    assert transfers.start(0, 1, 1, 20.0) == 21.0
+    assert transfers.start(0, 0, 5, 1.0) == (1.0, 6.0)
+    assert transfers.start(1, 0, 2, 2.0) == (6.0, 8.0)  # the receiver is busy until 6
+    assert transfers.start(1, 1, 1, 3.0) == (8.0, 9.0)  # the sender until 8
+    assert transfers.start(0, 1, 1, 20.0) == (20.0, 21.0)
 
 
 def test_messages_cost_their_latency() -> None:

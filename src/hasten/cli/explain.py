@@ -8,18 +8,22 @@ Instead of MODEL: a recording of our engine (--recording), the /metrics page of 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hasten.cli.options import deployment, observed, policies, slo, workload
+from hasten.cli.options import deployment, observed, policies, pools, slo, workload
 from hasten.cli.output import page, table, text
 from hasten.cli.output.plot import charts
 from hasten.cli.output.progress import Bar
 from hasten.cli.simulate import load_all
+from hasten.disaggregation import Disaggregated
 from hasten.errors import InputError
 
 if TYPE_CHECKING:
+    from hasten.deployment import Deployment
+    from hasten.explain.composition import Composition
     from hasten.explain.explanation import Explanation
     from hasten.explain.objective import Objective
+    from hasten.explain.setup import PooledSetup, Setup
     from hasten.explain.whatif import Effect
     from hasten.report.report import Report
 
@@ -28,7 +32,9 @@ EXAMPLE = "hasten explain llama-3.1-8b --device l40s --workload azure-conv --rat
 
 SHOWN_LABELS, SHOWN_CHANGES = 8, 14
 MANY_TIMES = 9.0  # relative change from which a factor is shown
-METRICS = ("ttft", "tpot", "e2e")
+LIMITED = ("ttft", "tpot", "e2e")
+METRICS = (*LIMITED, "program")
+METRIC_NAMES = {"program": "a program"}
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -40,6 +46,7 @@ def configure(parser: ArgumentParser) -> None:
         help="built-in name, Hugging Face id of one, config.json, or a directory that holds one",
     )
     deployment.add_split(parser, required=False)
+    pools.add_decode_pool(parser)
     workload.add_workload(parser)
     policies.add_policies(parser)
     slo.add_slo(parser)
@@ -49,7 +56,8 @@ def configure(parser: ArgumentParser) -> None:
         "--metric",
         choices=METRICS,
         metavar="NAME",
-        help="ttft, tpot or e2e (default: the limited one that is closest to its limit, else ttft)",
+        help="ttft, tpot, e2e, or program for the time from a program's first call to its last token (default: the "
+        "limited one that is closest to its limit, else ttft)",
     )
     policies.add_speeds(group)
     observed.add_observed(parser)
@@ -73,19 +81,9 @@ def run(args: Namespace) -> int:
                 "--recording, --server-metrics or --metrics"
             )
     from hasten.explain.explanation import explain
-    from hasten.explain.setup import Setup
 
-    made, limits = deployment.deployment_of(args), slo.constraints_of(args)
-    chosen = {role: spec for role, spec in policies.policies_of(args).items() if spec is not None}
-    load_all(chosen)
-    setup = Setup(
-        deployment=made,
-        work=workload.workload_of(args),
-        policies=chosen,
-        slo=slo.slo_of(args),
-        seed=args.seed,
-        speeds=args.replica_speeds,
-    )
+    made, limits = pools.served_by(args), slo.constraints_of(args)
+    setup = setup_of(args, made)
     with Bar(f"explaining {made.label}") as bar:
         found = explain(setup, objective_of(args, setup.run() if limits else None), progress=bar)
     page.save_explained(args, made, setup.work, found)
@@ -106,12 +104,30 @@ def run(args: Namespace) -> int:
     return 0
 
 
+def setup_of(args: Namespace, made: Deployment | Disaggregated) -> Setup | PooledSetup:
+    """The run that the flags describe. Raises InputError."""
+    from hasten.explain.setup import PooledSetup, Setup
+
+    chosen = {role: spec for role, spec in policies.policies_of(args).items() if spec is not None}
+    load_all(chosen)
+    given: dict[str, Any] = {
+        "policies": chosen | pools.routes_of(args),
+        "work": workload.workload_of(args),
+        "slo": slo.slo_of(args),
+        "seed": args.seed,
+        "speeds": args.replica_speeds,
+    }
+    if isinstance(made, Disaggregated):
+        return PooledSetup(deployment=made, **given)
+    return Setup(deployment=made, **given)
+
+
 def objective_of(args: Namespace, report: Report | None) -> Objective:
     """The user's own objective: the metric named, else the limit that is closest to being missed."""
     from hasten.explain.objective import DEFAULT_METRIC, Objective
 
     percentile = slo.PERCENTILE if args.percentile is None else args.percentile
-    limits = {name: getattr(args, name) for name in METRICS if getattr(args, name) is not None}
+    limits = {name: getattr(args, name) for name in LIMITED if getattr(args, name) is not None}
     if args.metric is not None:
         return Objective(metric=args.metric, percentile=percentile, limit=limits.get(args.metric))
     if report is None:
@@ -137,8 +153,9 @@ def render(found: Explanation, *, whole: bool = False) -> list[str]:
     lines = [
         f"{objective.text} {shown(found.value, objective.unit)}{verdict}",
         "",
-        *_composition(found, whole),
+        *_composition(found.composition, whole),
         "",
+        *_programs(found, whole),
         f"Bottleneck: {found.sentence}.",
         "",
         *_effects(found, whole),
@@ -159,10 +176,16 @@ def shown(value: float, unit: str) -> str:
     return f"{value:.2%}" if unit == "share" else f"{table.significant(value * 1e3)} ms"
 
 
-def _composition(found: Explanation, whole: bool) -> list[str]:
+def _programs(found: Explanation, whole: bool) -> list[str]:
+    """Where programs go, unless that is what was asked for."""
+    if found.programs is None or found.objective.metric == found.programs.metric:
+        return []
+    return [*_composition(found.programs, whole), ""]
+
+
+def _composition(composition: Composition, whole: bool) -> list[str]:
     from hasten.explain.labels import LABELS
 
-    composition = found.composition
     rise = composition.rise
     rows: list[list[str]] = []
     excess = list(composition.excess.items())
@@ -181,7 +204,7 @@ def _composition(found: Explanation, whole: bool) -> list[str]:
         rows.append([f"{len(hidden)} more (--all)", _ms(usual), _ms(tail), share])
     rows.append(["total", _ms(composition.usual.seconds), _ms(composition.tail.seconds), ""])
     slowest = f"slowest {composition.tail.requests:,}"
-    title = f"where {composition.metric.upper()} goes, ms"
+    title = f"where {METRIC_NAMES.get(composition.metric, composition.metric.upper())} goes, ms"
     return table.table([title, "usual", slowest, "of the difference"], rows, right=(1, 2, 3)).splitlines()
 
 
@@ -229,13 +252,8 @@ def _leading(effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
 
 
 def _profiles(found: Explanation) -> list[str]:
-    from hasten.explain.resources import RESOURCES
-
     unit = found.objective.unit
     shares = [f"{share:.0%} less time" for share, _ in found.profiles[0].values]
-    rows = [
-        [RESOURCES[each.resource], *(shown(value, unit) for _, value in each.values)]
-        for each in found.profiles
-    ]
+    rows = [[each.text, *(shown(value, unit) for _, value in each.values)] for each in found.profiles]
     header = [f"{found.objective.text} by resource", *shares]
     return table.table(header, rows, right=tuple(range(1, len(header)))).splitlines()

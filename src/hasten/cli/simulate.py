@@ -119,8 +119,7 @@ def run(args: Namespace) -> int:
 def run_options(args: Namespace) -> dict[str, Any]:
     """How to play, as keywords of `simulate`."""
     options: dict[str, Any] = {"stepping": args.stepping, "speeds": args.replica_speeds}
-    shows_steps = (args.report or args.plot) and args.decode_replicas is None  # pools keep no log yet
-    if args.trace_events is not None or shows_steps:
+    if args.trace_events is not None or args.report is not None or args.plot:
         from hasten.sim.steps import StepLog
 
         options["log"] = StepLog()
@@ -129,9 +128,9 @@ def run_options(args: Namespace) -> dict[str, Any]:
 
 def labels(args: Namespace, made: Any, work: Workload, report: Report, log: StepLog | None) -> Any:
     """Where every second of the run went, where its steps were kept."""
-    from hasten.page.run import attributed
+    from hasten.explain.setup import attributed
 
-    return None if log is None else attributed(made, work, report, log, args.replica_speeds)
+    return None if log is None else attributed(made, work, report, log)
 
 
 def check_out(path: Path) -> None:

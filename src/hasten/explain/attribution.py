@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,14 @@ import numpy.typing as npt
 from hasten.core.batch import Chunk as StepChunk
 from hasten.core.refusal import POLICY
 from hasten.core.request import Request
+from hasten.deployment import Deployment
+from hasten.disaggregation import Disaggregated
 from hasten.errors import InputError
 from hasten.explain.breakdown import Breakdown
 from hasten.explain.idle import IdleClock
-from hasten.explain.labels import LABELS, ORDER, PARTS, REFUSALS
+from hasten.explain.labels import DECODE_POOL, LABELS, ORDER, PARTS, QUEUE
 from hasten.explain.timeline import (
+    AFTER_FIRST,
     DECODING,
     HELD,
     PREEMPTED,
@@ -43,7 +46,6 @@ Exact = npt.NDArray[np.longdouble]
 
 METRICS = ("ttft", "tpot", "e2e")
 _ANYONE = Request(-1, 0.0, 1, 1)
-_DECODE = [ORDER[f"decode_{part}"] for part in PARTS]
 _DECODES_ONLY = (
     "prefill_others",
     "other_ranks",
@@ -57,20 +59,39 @@ _DECODES_ONLY = (
 class Costs:
     """What a step would have taken: `cost` prices steps that were not run, `breakdown` splits decode steps.
 
-    Without a breakdown decode time is one label. `speeds` are those of the replicas, 1 being nominal.
+    Without a breakdown decode time is one label. `decode_pool` are those of replicas for answers alone, where there
+    are such.
     """
 
     cost: StepCost
     breakdown: Breakdown | None = None
-    speeds: Sequence[float] = ()
+    decode_pool: Costs | None = None
 
-    def speed(self, replica: int) -> float:
-        """Speed of a replica, at most nominal."""
-        return min(1.0, self.speeds[replica]) if self.speeds else 1.0
+    def of(self, rank: RankLog) -> Costs:
+        """Those of the pool that `rank` belongs to."""
+        return self if self.decode_pool is None or not answers_only(rank) else self.decode_pool
+
+
+class Labelled:
+    """Rows whose seconds stand under labels."""
+
+    def latency(self, metric: str) -> Floats:
+        """The metric per row, in seconds; NaN where it is not defined."""
+        raise NotImplementedError
+
+    def labels(self, metric: str) -> Floats:
+        """Seconds per row and label (columns, as LABELS) that sum to `latency(metric)`."""
+        raise NotImplementedError
+
+    def mean(self, metric: str, rows: npt.NDArray[Any] | None = None) -> dict[str, float]:
+        """Mean seconds per label over some rows (default: all), without those that are zero."""
+        values = self.labels(metric) if rows is None else self.labels(metric)[rows]
+        means = values.mean(axis=0) if len(values) else np.zeros(len(LABELS))
+        return {name: float(value) for name, value in zip(LABELS, means, strict=True) if value}
 
 
 @dataclass(frozen=True, eq=False)
-class Attribution:
+class Attribution(Labelled):
     """Seconds per served request (rows, as `records`) and label (columns, as LABELS).
 
     `to_first` is the life up to the first token, `after_first` from there to the last.
@@ -105,12 +126,6 @@ class Attribution:
         paced: Floats = self.after_first / later[:, None]
         return paced
 
-    def mean(self, metric: str, rows: npt.NDArray[Any] | None = None) -> dict[str, float]:
-        """Mean seconds per label over some rows (default: all), without those that are zero."""
-        values = self.labels(metric) if rows is None else self.labels(metric)[rows]
-        means = values.mean(axis=0) if len(values) else np.zeros(len(LABELS))
-        return {name: float(value) for name, value in zip(LABELS, means, strict=True) if value}
-
     def of(self, request: int) -> dict[str, float]:
         """Seconds per label of one request's whole life, by its id. Raises InputError for one not served."""
         rows = np.flatnonzero(self.records.id == request)
@@ -135,18 +150,42 @@ def attribute(
     served = records.select(records.is_ok)
     spent = np.zeros((2, len(served), len(LABELS)), dtype=np.longdouble)
     where = {request: row for row, request in enumerate(served.id.tolist())}
-    idle = IdleClock(log.ranks)
-    ready = np.array([log.ready.get(request, np.nan) for request in served.id.tolist()])
-    ready = np.where(np.isnan(ready), served.arrival, ready)
-    spent[0, :, ORDER["front_end"]] = ready - served.arrival.astype(np.longdouble)
-    for rank in log.ranks:
-        line = timeline(rank, served, where)
-        account = _Account(spent, line, rank, costs)
-        account.waits(idle, served, ready)
-        account.stretches()
-        account.chunks(reusable or {}, served)
+    ids = served.id.tolist()
+    placed, ready = (
+        np.array([times.get(request, fallback) for request, fallback in zip(ids, first, strict=True)])
+        for times, first in ((log.placed, served.arrival.tolist()), (log.ready, served.arrival.tolist()))
+    )
+    spent[TO_FIRST, :, ORDER["queue_admission"]] = placed - served.arrival.astype(np.longdouble)
+    spent[TO_FIRST, :, ORDER["front_end"]] = ready - placed.astype(np.longdouble)
+    for request, way in log.handovers.items():  # a prompt may be held until its batch ends
+        if request in where:
+            row = where[request]
+            spent[AFTER_FIRST, row, ORDER["held"]] = np.longdouble(way.at) - served.first_token[row]
+    pools = [[rank for rank in log.ranks if answers_only(rank) == later] for later in (False, True)]
+    for ranks in pools:
+        idle = IdleClock(ranks)
+        for rank in ranks:
+            line = timeline(rank, served, where, log.handovers)
+            account = _Account(spent, line, rank, costs.of(rank))
+            account.waits(idle, _seen(rank, log, ids, ready))
+            account.moves(idle)
+            account.stretches()
+            account.chunks(reusable or {}, served)
     first, after = (np.asarray(part, dtype=np.float64) for part in spent)
     return Attribution(served, first, after)
+
+
+def answers_only(rank: RankLog) -> bool:
+    """Whether the replica of `rank` takes requests whose prompt another pool has computed."""
+    return rank.role == "decode"
+
+
+def _seen(rank: RankLog, log: RunLog, ids: Sequence[int], ready: Floats) -> Floats:
+    """When each request stood before the engine of `rank` (s)."""
+    if not answers_only(rank):
+        return ready
+    ways = log.handovers
+    return np.array([ways[request].at if request in ways else np.nan for request in ids])
 
 
 class _Account:
@@ -157,7 +196,8 @@ class _Account:
         self.line = line
         self.rank = rank
         self.costs = costs
-        self.speed = costs.speed(rank.replica)
+        self.phase, self.queue = (AFTER_FIRST, DECODE_POOL) if answers_only(rank) else (TO_FIRST, QUEUE)
+        self.speed = min(1.0, rank.speed)
         self.columns = line.columns
         self.begin = self.columns.begin.astype(np.longdouble)
         self.until = self.columns.until.astype(np.longdouble)
@@ -199,24 +239,61 @@ class _Account:
                     spent[ORDER[name]] -= moved
                     spent[ORDER["kv_load"]] += moved
 
-    def waits(self, idle: IdleClock, records: Records, ready: Floats) -> None:
+    def waits(self, idle: IdleClock, ready: Floats) -> None:
         """Before the first chunk: the engine's turn, then what held the head of the queue, row by row."""
         if not self.line.before:
             return
         record, first = np.array(self.line.before, dtype=np.int64).T
-        until = self.begin[first]
-        under_way = until - ready[record]
-        prefill = np.minimum(self._prefill_between(ready[record], self.columns.begin[first]), under_way)
-        self.spent[TO_FIRST, record, ORDER["queue_step_prefill"]] += prefill
-        self.spent[TO_FIRST, record, ORDER["queue_step"]] += under_way - prefill
+        self._under_way(record, ready[record], self.columns.begin[first])
+        self._over(WAITING, self._refused(idle))
+
+    def _under_way(self, record: Ints, since: Floats, until: Floats) -> None:
+        """Steps run, and nobody has asked yet whether the request may enter."""
+        under_way = until - since.astype(np.longdouble)
+        prefill = np.minimum(self._prefill_between(since, until), under_way)
+        self.spent[self.phase, record, ORDER[self.queue.step_prefill]] += prefill
+        self.spent[self.phase, record, ORDER[self.queue.step]] += under_way - prefill
+
+    def _refused(self, idle: IdleClock) -> dict[str, Exact]:
+        """Seconds of every row by what kept the head of the queue out of it."""
         span = self.until - self.begin
         refusal = self.columns.refusal
         elsewhere = np.minimum(idle.between(self.columns.begin, self.columns.until), span)
         elsewhere[refusal == POLICY] = 0.0
-        labelled = {"queue_routing": elsewhere}
-        for reason, name in enumerate(REFUSALS):
-            labelled[name] = np.where(refusal == reason, span - elsewhere, 0.0)
-        self._over(WAITING, labelled)
+        windows = (refusal == POLICY) & self.columns.is_idle
+        labelled = {self.queue.routing: elsewhere, self.queue.window: np.where(windows, span, 0.0)}
+        for reason, name in enumerate(self.queue.refusals):
+            held = np.where((refusal == reason) & ~windows, span - elsewhere, 0.0)
+            labelled[name] = labelled[name] + held if name in labelled else held
+        return labelled
+
+    def moves(self, idle: IdleClock) -> None:
+        """From the first token in the other pool until the KV is here and a step may use it."""
+        if not self.line.came:
+            return
+        record, first, there = np.array([(row, one, two) for row, _, one, two in self.line.came]).T
+        ways = [way for _, way, _, _ in self.line.came]
+        at, pulled, begins, arrives = (
+            np.array([getattr(way, name) for way in ways]) for name in ("at", "pulled", "begins", "arrives")
+        )
+        starts = np.append(self.columns.begin, math.inf)
+        asked = np.minimum(starts[first], pulled)
+        self._under_way(record, at, asked)
+        self._until(record, asked, pulled, self._refused(idle))
+        self.spent[self.phase, record, ORDER["kv_link"]] += begins - pulled.astype(np.longdouble)
+        self.spent[self.phase, record, ORDER["kv_transfer"]] += arrives - begins.astype(np.longdouble)
+        self._under_way(record, arrives, self.columns.begin[there])
+
+    def _until(self, record: Ints, since: Floats, until: Floats, labelled: Mapping[str, Exact]) -> None:
+        """Charge seconds per row (by label) from the beginning of a row to a time in the midst of one."""
+        late = until > since
+        record, since, until = record[late], since[late], until[late]
+        first, last = (np.searchsorted(self.columns.begin, time, "right") - 1 for time in (since, until))
+        span = np.where(self.until > self.begin, self.until - self.begin, 1.0)[last]
+        share = (until - self.begin[last]) / span
+        for name, per_row in labelled.items():
+            sums = np.concatenate([[np.longdouble(0)], np.cumsum(per_row)])
+            self.spent[self.phase, record, ORDER[name]] += sums[last] - sums[first] + share * per_row[last]
 
     def _prefill_between(self, begin: Floats, end: Floats) -> Floats:
         """Seconds that prefill added to the steps that ran in [begin, end); spread evenly over each."""
@@ -231,15 +308,13 @@ class _Account:
     def stretches(self) -> None:
         """Everything after admission but the own chunks."""
         span = self.until - self.begin
-        is_idle = self.columns.is_idle
-        self._over(
-            STALLED,
-            {"queue_policy": np.where(is_idle, span, 0.0), "queue_budget": np.where(is_idle, 0.0, span)},
-        )
+        runs = np.where(self.columns.is_idle, 0.0, span)
+        self._over(STALLED, {self.queue.stalled: runs})
+        self._over(STALLED, {self.queue.window: span - runs})
         self._over(PREEMPTED, {"preempted": span})
         for record, phase, kind, first, end in self.line.stretches:
             if kind == HELD:
-                self.spent[phase, record, ORDER["held"]] += self._ends[end - 1] - self.begin[first]
+                self.spent[phase, record, ORDER["held"]] += self._ends[end - 1] - self._ends[first - 1]
         self._over(DECODING, self.decode_rows)
 
     def _decode_rows(self) -> dict[str, Exact]:
@@ -320,7 +395,16 @@ class _Account:
             if n:
                 own = min(without_others, scale * cost.mixed([mine], 0, 0))
                 spent[ORDER["decode_others"]] += without_others - own
-            self._own(spent, own, (tokens, context, again), reusable.get(ids[record]))
+            if phase == AFTER_FIRST and not again:
+                self._goes_on(spent, own, tokens)
+            else:
+                self._own(spent, own, (tokens, context, again), reusable.get(ids[record]))
+
+    def _goes_on(self, spent: Exact, own: Any, tokens: int) -> None:
+        """The first step here after another pool's prefill: a decode, and what of the prompt did not come."""
+        decode = own / tokens
+        spent[ORDER["decode"]] += decode
+        spent[ORDER["prefill_elsewhere"]] += own - decode
 
     def _own(
         self, spent: Exact, own: Any, chunk: tuple[int, int, int], reusable: tuple[int, str] | None
@@ -357,7 +441,14 @@ def _series_seconds(cost: StepCost, n: int, context: int, *, growth: int, steps:
     return seconds
 
 
-def latency_costs(deployment: Any, speeds: Sequence[float] = ()) -> Costs:
-    """Costs of a `hasten.Deployment`: its compiled step times and their breakdown."""
-    cost = deployment.cost
-    return Costs(cost, Breakdown(deployment.latency, cost), tuple(speeds))
+def costs_of(deployment: Deployment | Disaggregated, cost: Any = None) -> Costs:
+    """Costs of a deployment: its compiled step times and their breakdown, for each pool.
+
+    `cost` are other step times (a pair for pools): their parts can't be told apart.
+    """
+    if isinstance(deployment, Disaggregated):
+        first, second = (None, None) if cost is None else cost
+        return replace(costs_of(deployment.prefill, first), decode_pool=costs_of(deployment.decode, second))
+    if cost is not None:
+        return Costs(cost)
+    return Costs(deployment.cost, Breakdown(deployment.latency, deployment.cost))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,36 +13,42 @@ import numpy.typing as npt
 from hasten.core.policy import REJECT, AdmitPolicy
 from hasten.core.request import Request
 from hasten.core.view import ClusterView
+from hasten.deployment import Deployment
 from hasten.explain.resources import RESOURCES, sped_up
-from hasten.explain.setup import Setup
+from hasten.explain.setup import Run, Setup
 from hasten.policies import load_policy, policy_names
 from hasten.workload import Workload
 
 CAUSE, KNOB, RENT, POLICY = "cause", "knob", "rent", "policy"
+TOOLS, CLIENTS, LONG_PROMPTS = "tools", "clients", "long_prompts"
 LONG_FACTOR, LONG_SHARE, LONG_MOST = 8.0, 0.15, 0.25
 """Prompts are disproportionate from 8 medians on, if they hold 15 % of all prompt tokens and are at most a quarter."""
 
 _PINNED = ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "block_size")
 
 Mask = npt.NDArray[np.bool_]
+Same = TypeVar("Same", bound=Run)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
     """One thing changed: `make` gives the setup. A CAUSE is taken away, the others are things that one can do.
 
-    `rows` are the requests whose objective counts, None: all. `cause` says in words what a cause is.
+    `rows` are the requests whose objective counts, None: all. `cause` says in words what a cause is. What can be made
+    faster by any factor is a `resource`, and `at` gives the setup for a speed.
     """
 
     name: str
     text: str
     kind: str
-    make: Callable[[], Setup]
+    make: Callable[[], Run]
     cause: str = ""
     is_condition: bool = (
         False  # a cause that need not be there, unlike a resource, of which twice as much always helps
     )
     rows: Mask | None = None
+    resource: str = ""
+    at: Callable[[float], Run] | None = None
 
 
 def causes(setup: Setup, speed: float = 2.0) -> Iterator[Change]:
@@ -56,6 +63,8 @@ def causes(setup: Setup, speed: float = 2.0) -> Iterator[Change]:
                 kind=CAUSE,
                 make=lambda name=name: faster(setup, name, speed),  # type: ignore[misc]
                 cause=words,
+                resource=words,
+                at=lambda each, name=name: faster(setup, name, each),  # type: ignore[misc]
             )
     yield Change(
         name="kv_memory",
@@ -65,6 +74,12 @@ def causes(setup: Setup, speed: float = 2.0) -> Iterator[Change]:
         cause="room in the KV cache",
         is_condition=True,
     )
+    yield from from_straggler(setup)
+    yield from traffic_causes(setup)
+
+
+def from_straggler(setup: Run) -> Iterator[Change]:
+    """Replicas below nominal speed, repaired."""
     if any(each < 1.0 for each in setup.speeds):
         slow = ", ".join(str(index) for index, each in enumerate(setup.speeds) if each < 1.0)
         yield Change(
@@ -75,10 +90,14 @@ def causes(setup: Setup, speed: float = 2.0) -> Iterator[Change]:
             cause=f"slow replica {slow}",
             is_condition=True,
         )
+
+
+def traffic_causes(setup: Run, speed: float = 2.0) -> Iterator[Change]:
+    """Disproportionate prompts, sent elsewhere; tools and users `speed` times as fast."""
     limit = long_prompts(setup.work)
     if limit is not None:
         yield Change(
-            name="long_prompts",
+            name=LONG_PROMPTS,
             text=f"prompts above {limit:,} tokens served elsewhere (effect on all others)",
             kind=CAUSE,
             make=lambda: without_prompts(setup, limit),
@@ -86,6 +105,32 @@ def causes(setup: Setup, speed: float = 2.0) -> Iterator[Change]:
             is_condition=True,
             rows=setup.work.prompt_tokens <= limit,
         )
+    for name, (words, rows) in _waits(setup.work).items():
+        if rows.any():
+            yield Change(
+                name=name,
+                text=f"{words} {speed:g} times as fast",
+                kind=CAUSE,
+                make=lambda rows=rows: _sooner(setup, rows, speed),  # type: ignore[misc]
+                cause=words,
+                resource=words,
+                at=lambda each, rows=rows: _sooner(setup, rows, each),  # type: ignore[misc]
+            )
+
+
+def _waits(work: Workload) -> Mapping[str, tuple[str, Mask]]:
+    """Rows that wait for tools, and rows that wait for somebody else."""
+    if work.think_s is None or work.parent is None:
+        return {}
+    waits = (work.parent >= 0) & (work.think_s > 0.0)
+    by_tool = np.zeros(len(work), dtype=np.bool_) if work.tool is None else work.tool[work.parent] >= 0
+    return {TOOLS: ("tools", waits & by_tool), CLIENTS: ("users and clients", waits & ~by_tool)}
+
+
+def _sooner(setup: Same, rows: Mask, speed: float) -> Same:
+    """What some rows wait for takes less time."""
+    waits = np.zeros(len(setup.work)) if setup.work.think_s is None else setup.work.think_s
+    return setup.changed(work=setup.work.replaced(think_s=np.where(rows, waits / speed, waits)))
 
 
 def faster(setup: Setup, resource: str, speed: float) -> Setup:
@@ -94,14 +139,20 @@ def faster(setup: Setup, resource: str, speed: float) -> Setup:
 
 
 def with_kv(setup: Setup, factor: float) -> Setup:
-    """The KV cache `factor` times as large, on a device with the memory for it; everything else stays."""
+    """The KV cache `factor` times as large; everything else stays."""
     made = setup.deployment
+    return setup.changed(
+        deployment=roomier(made, factor), cost=made.cost if setup.cost is None else setup.cost
+    )
+
+
+def roomier(made: Deployment, factor: float) -> Deployment:
+    """The same with a KV cache `factor` times as large, on a device with the memory for it."""
     limits, kv = made.limits, made.kv
     pinned = {name: getattr(limits, name) for name in _PINNED}
     memory = int(made.device.memory_bytes + 2 * max(0.0, factor - 1.0) * kv.kv_bytes)
     larger = replace(made, device=replace(made.device, memory_bytes=memory), **pinned)
-    changed = replace(larger, kv_cache_tokens=max(1, int(kv.tokens * factor)))
-    return setup.changed(deployment=changed, cost=made.cost if setup.cost is None else setup.cost)
+    return replace(larger, kv_cache_tokens=max(1, int(kv.tokens * factor)))
 
 
 def long_prompts(work: Workload) -> int | None:
@@ -125,7 +176,7 @@ class _Shorter(AdmitPolicy):
         return REJECT if request.prompt_tokens > self.limit else self.inner.decide(request, view)
 
 
-def without_prompts(setup: Setup, limit: int) -> Setup:
+def without_prompts(setup: Same, limit: int) -> Same:
     """Prompts above `limit` tokens are served by somebody else."""
     inner = load_policy("admit", setup.policies.get("admit", "always"))
     return setup.changed(policies={**setup.policies, "admit": _Shorter(inner, limit)})
@@ -158,13 +209,13 @@ def knobs(setup: Setup) -> Iterator[Change]:
 def _setting(setup: Setup, name: str, value: Any, now: Any) -> Change:
     return Change(
         name=f"{name}={value}",
-        text=f"{name} {_word(value)} (now {_word(now)})",
+        text=f"{name} {word(value)} (now {word(now)})",
         kind=KNOB,
         make=lambda: setup.with_settings(**{name: value}),
     )
 
 
-def _word(value: Any) -> str:
+def word(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:,}" if isinstance(value, int) else str(value)
@@ -187,16 +238,21 @@ def rents(setup: Setup) -> Iterator[Change]:
     yield Change(name="kv_half", text="KV cache half as large", kind=RENT, make=lambda: with_kv(setup, 0.5))
 
 
-def other_policies(setup: Setup) -> Iterator[Change]:
-    """Every other built-in policy of the roles that matter here, with its default parameters."""
-    defaults = {"schedule": "fcfs", "route": "round_robin", "cache": "lru"}
-    if setup.deployment.replicas == 1:
-        del defaults["route"]
+def other_policies(
+    setup: Run, replicas: Mapping[str, int], defaults: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Change]:
+    """Every other built-in policy of the roles that matter here, with its default parameters.
+
+    `replicas` says among how many each router chooses; `defaults` adds roles to the usual ones.
+    """
+    chosen = {"schedule": "fcfs", "route": "round_robin", "cache": "lru", **defaults}
     if setup.work.block_ids is None:
-        del defaults["cache"]
-    for role, default in defaults.items():
+        del chosen["cache"]
+    for role, default in chosen.items():
+        if replicas.get(role, 2) < 2:
+            continue
         now = setup.policies.get(role, default)
-        for name in policy_names(role):
+        for name in policy_names("route" if role in replicas else role):
             if name != now:
                 yield Change(
                     name=f"{role}={name}",
@@ -210,4 +266,5 @@ def other_policies(setup: Setup) -> Iterator[Change]:
 
 def every_change(setup: Setup) -> list[Change]:
     """All of them, causes first."""
-    return [*causes(setup), *knobs(setup), *rents(setup), *other_policies(setup)]
+    policies = other_policies(setup, {"route": setup.deployment.replicas})
+    return [*causes(setup), *knobs(setup), *rents(setup), *policies]

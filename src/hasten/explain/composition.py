@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hasten.errors import InputError
-from hasten.explain.attribution import Attribution
+from hasten.explain.attribution import Labelled
 from hasten.explain.labels import LABELS
 
 USUAL = (40.0, 60.0)
@@ -49,12 +49,12 @@ class Composition:
         return dict(sorted(found.items(), key=lambda each: -each[1]))
 
 
-def compose(found: Attribution, metric: str, percentile: float = 99.0) -> Composition:
-    """The composition of `metric` (ttft, tpot or e2e). Raises InputError when nobody was served."""
+def compose(found: Labelled, metric: str, percentile: float = 99.0) -> Composition:
+    """The composition of `metric` (ttft, tpot, e2e or program). Raises InputError when nobody was served."""
     values = found.latency(metric)
     known = np.flatnonzero(~np.isnan(values))
     if not known.size:
-        raise InputError(f"no request has a {metric.upper()}: there is nothing to explain")
+        raise InputError(f"nothing served has a {metric.upper()}: there is nothing to explain")
     low, high, cut = np.percentile(values[known], [*USUAL, percentile])
     groups = [
         Group(int(rows.size), float(values[rows].mean()), found.mean(metric, rows))

@@ -7,15 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hasten.explain.attribution import Attribution
-from hasten.explain.changes import CAUSE, Change, causes, every_change
+from hasten.explain import changes, pool_changes
+from hasten.explain.attribution import Attribution, Labelled
+from hasten.explain.changes import CAUSE, CLIENTS, LONG_PROMPTS, TOOLS, Change
 from hasten.explain.composition import Composition, compose
 from hasten.explain.labels import LABELS
 from hasten.explain.objective import Objective
-from hasten.explain.resources import RESOURCES
-from hasten.explain.setup import Setup
+from hasten.explain.programs import PROGRAM, ProgramAttribution, attribute_programs
+from hasten.explain.setup import PooledSetup, Setup
 from hasten.explain.whatif import SPEED_UPS, Effect, Profile, effects, profiles
 from hasten.report.report import Report
+from hasten.workload import Workload
 
 SMALL = 0.02
 """Relative effects up to this are not called a bottleneck."""
@@ -27,8 +29,10 @@ class Explanation:
 
     report: Report
     attribution: Attribution
+    labelled: Labelled  # the same, or that of programs: what the objective is about
     objective: Objective
     composition: Composition
+    programs: Composition | None = None  # where programs go, if there are such
     effects: tuple[Effect, ...] = ()  # the most helpful first
     profiles: tuple[Profile, ...] = ()
     notes: tuple[str, ...] = ()
@@ -74,7 +78,6 @@ class Explanation:
     def to_dict(self) -> dict[str, Any]:
         """Every figure under a key with its unit."""
         scale, unit = (1e3, "ms") if self.objective.unit == "s" else (1.0, "share")
-        composition = self.composition
         return {
             "objective": self.objective.text,
             "origin": self.report.origin,
@@ -83,22 +86,8 @@ class Explanation:
             f"limit_{unit}": None if self.objective.limit is None else self.objective.limit * scale,
             "bottleneck": self.cause.change.name if self.cause else None,
             "sentence": self.sentence,
-            "composition": {
-                "metric": composition.metric,
-                "tail_from_percentile": composition.percentile,
-                "tail_requests": composition.tail.requests,
-                "usual_ms": composition.usual.seconds * 1e3,
-                "tail_ms": composition.tail.seconds * 1e3,
-                "labels": [
-                    {
-                        "label": name,
-                        "text": LABELS[name],
-                        "usual_ms": composition.usual.labels.get(name, 0.0) * 1e3,
-                        "tail_ms": composition.tail.labels.get(name, 0.0) * 1e3,
-                    }
-                    for name in composition.excess
-                ],
-            },
+            "composition": _composed(self.composition),
+            "programs": None if self.programs is None else _composed(self.programs),
             "what_ifs": [
                 {
                     "name": each.change.name,
@@ -116,7 +105,7 @@ class Explanation:
             "causal_profile": [
                 {
                     "resource": each.resource,
-                    "text": RESOURCES[each.resource],
+                    "text": each.text,
                     "points": [
                         {"faster_share": share, f"value_{unit}": v * scale} for share, v in each.values
                     ],
@@ -127,8 +116,27 @@ class Explanation:
         }
 
 
+def _composed(composition: Composition) -> dict[str, Any]:
+    return {
+        "metric": composition.metric,
+        "tail_from_percentile": composition.percentile,
+        "tail_requests": composition.tail.requests,
+        "usual_ms": composition.usual.seconds * 1e3,
+        "tail_ms": composition.tail.seconds * 1e3,
+        "labels": [
+            {
+                "label": name,
+                "text": LABELS[name],
+                "usual_ms": composition.usual.labels.get(name, 0.0) * 1e3,
+                "tail_ms": composition.tail.labels.get(name, 0.0) * 1e3,
+            }
+            for name in composition.excess
+        ],
+    }
+
+
 def explain(
-    setup: Setup,
+    setup: Setup | PooledSetup,
     objective: Objective,
     *,
     only_causes: bool = False,
@@ -139,9 +147,9 @@ def explain(
     `only_causes` leaves out knobs, policies and the causal profile. `progress(runs done, runs)` is called after every
     run. Raises InputError when nobody was served or the deployment can't be.
     """
-    changes: list[Change] = list(causes(setup)) if only_causes else every_change(setup)
-    resources = sum(change.name in RESOURCES for change in changes)
-    total = 1 + len(changes) + (0 if only_causes else resources * (len(SPEED_UPS) - 1))
+    tried = changes_of(setup, objective, only_causes=only_causes)
+    resources = sum(change.at is not None for change in tried)
+    total = 1 + len(tried) + (0 if only_causes else resources * (len(SPEED_UPS) - 1))
     done = 0
 
     def step() -> None:
@@ -152,14 +160,38 @@ def explain(
 
     report, attribution, _ = setup.attributed()
     step()
+    programs = _programs(attribution, setup.work)
+    labelled = programs if programs is not None and objective.metric == PROGRAM else attribution
     baseline = objective.column(report.records)
-    found, notes = effects(changes, objective, baseline, after_each=step)
+    found, notes = effects(tried, objective, baseline, after_each=step)
     return Explanation(
         report=report,
         attribution=attribution,
+        labelled=labelled,
         objective=objective,
-        composition=compose(attribution, objective.metric, objective.percentile),
+        composition=compose(labelled, objective.metric, objective.percentile),
+        programs=None if programs is None else compose(programs, PROGRAM, objective.percentile),
         effects=tuple(found),
-        profiles=() if only_causes else tuple(profiles(setup, objective, found, after_each=step)),
+        profiles=() if only_causes else tuple(profiles(tried, objective, found, after_each=step)),
         notes=tuple(notes),
     )
+
+
+def changes_of(
+    setup: Setup | PooledSetup, objective: Objective, *, only_causes: bool = False
+) -> list[Change]:
+    """What is tried, causes first. Tools and clients are to blame for programs alone, long prompts never for those."""
+    if isinstance(setup, PooledSetup):
+        found = list(pool_changes.causes(setup)) if only_causes else pool_changes.every_change(setup)
+    else:
+        found = list(changes.causes(setup)) if only_causes else changes.every_change(setup)
+    aside = {LONG_PROMPTS} if objective.metric == PROGRAM else {TOOLS, CLIENTS}
+    return [each for each in found if each.name not in aside]
+
+
+def _programs(attribution: Attribution, work: Workload) -> ProgramAttribution | None:
+    """The programs of a workload whose calls wait for each other; None where there is none such that was served."""
+    if work.session is None or work.parent is None:
+        return None
+    found = attribute_programs(attribution, work)
+    return found if len(found.session) else None

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hasten.core.request import SLO
+from hasten.explain.programs import PROGRAM, completions
 from hasten.report import bootstrap
 from hasten.report.bootstrap import Interval
 from hasten.report.metrics import is_good
@@ -23,7 +24,7 @@ DEFAULT_METRIC = "ttft"
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """The `percentile` of `metric` (ttft, tpot or e2e, in seconds); with `slo`, the share of requests that miss it.
+    """The `percentile` of `metric` (ttft, tpot, e2e or program, in s); with `slo`, the share of requests that miss it.
 
     `limit` is what the user allows, None without a limit.
     """
@@ -36,7 +37,10 @@ class Objective:
     @property
     def text(self) -> str:
         """The objective in a few words."""
-        return "share of misses" if self.slo is not None else f"p{self.percentile:g} {self.metric.upper()}"
+        if self.slo is not None:
+            return "share of misses"
+        name = "program time" if self.metric == PROGRAM else self.metric.upper()
+        return f"p{self.percentile:g} {name}"
 
     @property
     def unit(self) -> str:
@@ -44,7 +48,12 @@ class Objective:
         return "s" if self.slo is None else "share"
 
     def column(self, records: Records) -> Floats:
-        """One value per request in the order of ids: infinite where it was not served, NaN where undefined."""
+        """One value per request in the order of ids: infinite where it was not served, NaN where undefined.
+
+        Of programs one per session.
+        """
+        if self.metric == PROGRAM:
+            return completions(records)
         ordered = records.select(np.argsort(records.id))
         if self.slo is not None:
             return 1.0 - is_good(ordered, self.slo).astype(np.float64)

@@ -2,42 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from hasten.explain.timeline import RunLog
+from hasten.report.records import Records
 from hasten.workload import Workload
 
 
-def reusable(work: Workload, log: RunLog, block_size: int) -> Mapping[int, tuple[int, str]]:
+def reusable(work: Workload, log: RunLog, records: Records, block_size: int) -> Mapping[int, tuple[int, str]]:
     """Request -> (tokens of its prompt that somebody had computed before, the label of those computed again).
 
-    With an endless cache that all replicas share these tokens would have been hits: whole blocks of `block_size`
-    tokens, and never the prompt's last token. Empty for workloads without named blocks.
+    With an endless cache that all replicas share these tokens would have been hits when its first chunk was decided:
+    whole blocks of `block_size` tokens, and never the prompt's last token. A replica knows its own blocks from the
+    decision to compute them on, those of others once they are computed. Empty for workloads without named blocks.
     """
     if work.block_ids is None:
         return {}
-    first: dict[int, tuple[float, int]] = {}
-    for index, rank in enumerate(log.ranks):
-        for row, request, _, _, _ in rank.chunks:
-            first.setdefault(request, (rank.rows[row][0], index))
-    holders: dict[int, int] = {}  # block -> ranks that computed it, as bits
+    holders = _Holders(work)
     found: dict[int, tuple[int, str]] = {}
-    for request, (_, index) in sorted(first.items(), key=lambda each: (each[1], each[0])):
-        blocks = work.blocks_of(request)
-        bit = 1 << index
-        anywhere = here = covered = 0
-        ends = work.ends_of(request)
-        for place, block in enumerate(blocks):
-            known = holders.get(block, 0)
-            if not known or anywhere != place:
-                break
-            anywhere += 1
-            covered = ends[place] if ends else anywhere * work.block_tokens
-            here += bool(known & bit and here == place)
-        most = (int(work.prompt_tokens[request]) - 1) // block_size * block_size
-        tokens = min(covered // block_size * block_size, most)
-        if tokens:
-            found[request] = tokens, "prefill_evicted" if here == anywhere else "prefill_elsewhere"
-        for block in blocks:
-            holders[block] = holders.get(block, 0) | bit
+    begun: set[int] = set()
+    for event in sorted(_events(work, log, records)):
+        request = event.request
+        if request not in begun:
+            begun.add(request)
+            most = (int(work.prompt_tokens[request]) - 1) // block_size * block_size
+            covered, is_here = holders.known(event)
+            tokens = min(covered // block_size * block_size, most)
+            if tokens:
+                found[request] = tokens, "prefill_evicted" if is_here else "prefill_elsewhere"
+        holders.note(event)
     return found
+
+
+class _Event(NamedTuple):
+    """From `decided` on its own rank, from `done` on the others hold KV of [0, reached) of a request (s, tokens)."""
+
+    decided: float
+    rank: int
+    place: int  # within a rank, in the order of decisions
+    request: int
+    done: float
+    reached: int
+
+
+def _events(work: Workload, log: RunLog, records: Records) -> Iterator[_Event]:
+    """Prompts chunk by chunk; answers, where they have names, as they end."""
+    answered: dict[int, int] = {}
+    for index, rank in enumerate(log.ranks):
+        for place, (row, request, tokens, context, _) in enumerate(rank.chunks):
+            answered[request] = index
+            yield _Event(rank.rows[row][10], index, place, request, rank.rows[row][1], context + tokens)
+    if work.names_answers:
+        ends = zip(records.id.tolist(), records.finish.tolist(), records.output_tokens.tolist(), strict=True)
+        for request, finish, output in ends:
+            if request in answered and not math.isnan(finish):
+                reached = int(work.prompt_tokens[request]) + output - 1  # the last token is never read
+                yield _Event(finish, answered[request], 1 << 60, request, finish, reached)
+
+
+class _Holders:
+    """Which rank has computed which block, and since when."""
+
+    def __init__(self, work: Workload) -> None:
+        self._work = work
+        self._noted: dict[int, int] = {}  # blocks of a request that are booked already
+        self._here: set[tuple[int, int]] = set()  # (block, rank)
+        self._done: dict[int, float] = {}  # block -> when the first rank had it (s)
+
+    def note(self, event: _Event) -> None:
+        """What the event brings is computed."""
+        blocks, ends = self._names(event.request)
+        at = self._noted.get(event.request, 0)
+        while at < len(blocks) and ends[at] <= event.reached:
+            block = blocks[at]
+            self._here.add((block, event.rank))
+            self._done[block] = min(event.done, self._done.get(block, math.inf))
+            at += 1
+        self._noted[event.request] = at
+
+    def known(self, event: _Event) -> tuple[int, bool]:
+        """Leading tokens of a prompt that are known when its first chunk is decided, and whether all are known here."""
+        blocks, ends = self._names(event.request)
+        covered, is_here = 0, True
+        for block, end in zip(blocks, ends, strict=True):
+            own = (block, event.rank) in self._here
+            if not own and self._done.get(block, math.inf) > event.decided:
+                break
+            covered, is_here = end, is_here and own
+        return covered, is_here
+
+    def _names(self, request: int) -> tuple[Sequence[int], Sequence[int]]:
+        """The blocks of a request, and the tokens up to which each reaches."""
+        work = self._work
+        blocks = work.blocks_of(request)
+        ends = work.ends_of(request)
+        return blocks, ends or [(place + 1) * work.block_tokens for place in range(len(blocks))]

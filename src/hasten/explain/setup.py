@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, Self
 
 from hasten.core.request import SLO
 from hasten.deployment import Deployment
-from hasten.explain.attribution import Attribution, Costs, attribute
-from hasten.explain.breakdown import Breakdown
+from hasten.disaggregation import Disaggregated
+from hasten.explain.attribution import Attribution, attribute, costs_of
 from hasten.explain.prefixes import reusable
 from hasten.latency import StepCost
 from hasten.report.report import Report
@@ -17,18 +17,20 @@ from hasten.sim.run import simulate
 from hasten.sim.steps import StepLog
 from hasten.workload import Workload
 
+Pool = Literal["prefill", "decode"]
+
 
 @dataclass(frozen=True, kw_only=True)
-class Setup:
+class Run:
     """What `hasten.simulate` takes. `policies` are its keywords by role; `cost` replaces the step times."""
 
-    deployment: Deployment
+    deployment: Any
     work: Workload
     policies: Mapping[str, Any] = field(default_factory=dict)
     slo: SLO | None = None
     seed: int = 0
     speeds: Sequence[float] = ()
-    cost: StepCost | None = None
+    cost: Any = None
 
     def run(self, log: StepLog | None = None) -> Report:
         """Play it; every step goes to `log`. Raises InputError as `hasten.simulate` does."""
@@ -43,25 +45,50 @@ class Setup:
             **self.policies,
         )
 
-    def changed(self, **fields: Any) -> Setup:
+    def changed(self, **fields: Any) -> Self:
         """The same with other fields."""
         return replace(self, **fields)
-
-    def with_settings(self, **settings: Any) -> Setup:
-        """The same with other settings of the deployment. Raises InputError where they can't be."""
-        return self.changed(deployment=replace(self.deployment, **settings))
 
     def attributed(self) -> tuple[Report, Attribution, StepLog]:
         """Play it and label every second."""
         log = StepLog()
         report = self.run(log)
-        deployment = self.deployment
-        cost = deployment.cost if self.cost is None else self.cost
-        breakdown = Breakdown(deployment.latency, deployment.cost) if self.cost is None else None
-        found = attribute(
-            report.records,
-            log,
-            Costs(cost, breakdown, tuple(self.speeds)),
-            reusable=reusable(self.work, log, deployment.limits.block_size),
-        )
-        return report, found, log
+        return report, attributed(self.deployment, self.work, report, log, cost=self.cost), log
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup(Run):
+    """A run of replicas that serve whole requests."""
+
+    deployment: Deployment
+    cost: StepCost | None = None
+
+    def with_settings(self, **settings: Any) -> Setup:
+        """The same with other settings of the deployment. Raises InputError where they can't be."""
+        return self.changed(deployment=replace(self.deployment, **settings))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PooledSetup(Run):
+    """A run of prefill and decode replicas, whose step times are a pair."""
+
+    deployment: Disaggregated
+    cost: tuple[StepCost, StepCost] | None = None
+
+    def with_pool(self, pool: Pool, deployment: Deployment) -> PooledSetup:
+        """The same with another pool."""
+        other: dict[str, Any] = {pool: deployment}
+        return self.changed(deployment=replace(self.deployment, **other))
+
+    def with_settings(self, pool: Pool, **settings: Any) -> PooledSetup:
+        """The same with other settings of one pool. Raises InputError where they can't be."""
+        return self.with_pool(pool, replace(getattr(self.deployment, pool), **settings))
+
+
+def attributed(
+    deployment: Deployment | Disaggregated, work: Workload, report: Report, log: StepLog, *, cost: Any = None
+) -> Attribution:
+    """The labels of a run whose steps are in `log`. `cost` are its step times, if not those of `deployment`."""
+    first = deployment.prefill if isinstance(deployment, Disaggregated) else deployment
+    known = reusable(work, log, report.records, first.limits.block_size)
+    return attribute(report.records, log, costs_of(deployment, cost), reusable=known)

@@ -1,17 +1,20 @@
 """Where each request stood in every row of a step log: waiting, in a chunk, between chunks, decoding or preempted.
 
-Rows of one rank follow each other without a gap as long as somebody is there, so a stretch is a range of rows.
+Rows of one rank follow each other without a gap as long as somebody is there, so a stretch is a range of rows. A
+request that goes from one pool to another has a life at each; its way between is told by times, not rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from hasten.report.handover import Handover
 from hasten.report.records import Records
 
 Floats = npt.NDArray[np.float64]
@@ -22,6 +25,7 @@ STALLED: Final = 1  # running, but no chunk in these steps
 DECODING: Final = 2
 PREEMPTED: Final = 3
 HELD: Final = 4
+GONE: Final = 5  # it goes on elsewhere
 TO_FIRST, AFTER_FIRST = 0, 1
 
 Row = tuple[float, float, int, int, int, int, int, int, int, int, float]
@@ -32,6 +36,10 @@ class RankLog(Protocol):
 
     @property
     def replica(self) -> int: ...
+    @property
+    def role(self) -> str: ...
+    @property
+    def speed(self) -> float: ...
     @property
     def rows(self) -> Sequence[Row]: ...
     @property
@@ -48,7 +56,16 @@ class RunLog(Protocol):
     @property
     def ranks(self) -> Sequence[RankLog]: ...
     @property
+    def placed(self) -> Mapping[int, float]: ...
+    @property
     def ready(self) -> Mapping[int, float]: ...
+    @property
+    def handovers(self) -> Mapping[int, Handover]: ...
+
+
+def name_of(rank: RankLog) -> str:
+    """What a rank's replica is called, such as "replica 0" or "decode 2"."""
+    return f"{rank.role} {rank.replica}"
 
 
 class Columns:
@@ -94,12 +111,21 @@ class _Life:
         self.again = 0  # tokens that a preemption took
         self.emitted = 0
 
+    def goes_on(self, kind: int, reached: int) -> None:
+        """Its first token is out elsewhere."""
+        self.kind = kind
+        self.phase = AFTER_FIRST
+        self.reached = reached
+        self.emitted = 1
+
 
 @dataclass
 class Timeline:
     """One rank's requests: `stretches` as (record, phase, kind, first row, end row), own chunks, and what precedes.
 
     `before` holds for each record the first row decided with it in the queue, `loads` when its KV was on its way (s).
+    `came` holds those whose KV came from another pool: its record, its way, the first row decided with it in the queue,
+    and the first with its KV there.
     """
 
     columns: Columns
@@ -107,6 +133,7 @@ class Timeline:
     chunks: list[Chunk] = field(default_factory=list)
     before: list[tuple[int, int]] = field(default_factory=list)
     loads: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
+    came: list[tuple[int, Handover, int, int]] = field(default_factory=list)
 
     def close(self, life: _Life, row: int) -> None:
         """The stretch under way ends before `row`."""
@@ -117,6 +144,8 @@ class Timeline:
         """The request is preempted before `row`. A batch that stays in flight says so twice."""
         if life is None or life.kind not in (STALLED, DECODING) or row < life.since:
             return
+        while life.kind == DECODING and row > life.since and self.columns.is_idle[row - 1]:
+            row -= 1  # a loss is reported with the next batch: until then nobody decoded
         self.close(life, row)
         if life.kind == DECODING:
             life.emitted += int(self.columns.decoded[row] - self.columns.decoded[life.since])
@@ -141,11 +170,16 @@ class Timeline:
             self.stretches.append((life.record, AFTER_FIRST, HELD, last, end))
 
 
-def timeline(rank: RankLog, records: Records, where: Mapping[int, int]) -> Timeline:
+def timeline(
+    rank: RankLog,
+    records: Records,
+    where: Mapping[int, int],
+    ways: Mapping[int, Handover] = MappingProxyType({}),
+) -> Timeline:
     """The stretches of every served request on one rank; `where` gives the row of `records` by request id."""
     found = Timeline(Columns(rank.rows))
     drained = records.queued
-    lives: dict[int, _Life] = {}
+    lives = _arrived(found, rank, records, where, ways)
 
     losses = list(rank.lost)
     at = 0
@@ -158,8 +192,12 @@ def timeline(rank: RankLog, records: Records, where: Mapping[int, int]) -> Timel
             if request not in where:
                 continue
             record = where[request]
-            first = int(np.searchsorted(found.columns.made, drained[record]))
-            life = lives[request] = _Life(record, min(first, row))
+            way = ways.get(request)
+            came = way is not None and way.receiver == rank.replica
+            since = way.queued if way is not None and came else drained[record]
+            life = lives[request] = _Life(record, min(int(np.searchsorted(found.columns.made, since)), row))
+            if came:
+                life.goes_on(WAITING, 0)
             found.before.append((record, life.since))
         found.close(life, row)
         again = max(0, min(context + tokens, life.again) - context)
@@ -168,7 +206,7 @@ def timeline(rank: RankLog, records: Records, where: Mapping[int, int]) -> Timel
         life.since = row + 1
         life.kind = STALLED
         if is_last:
-            life.kind = DECODING
+            life.kind = GONE if _leaves(request, rank, ways) else DECODING
             life.phase = AFTER_FIRST
             life.again = 0
             life.emitted += 1
@@ -180,3 +218,24 @@ def timeline(rank: RankLog, records: Records, where: Mapping[int, int]) -> Timel
         if request in where:
             found.loads.setdefault(where[request], []).append((begin, arrived))
     return found
+
+
+def _leaves(request: int, rank: RankLog, ways: Mapping[int, Handover]) -> bool:
+    """Whether `request` goes on elsewhere once its prompt is computed here."""
+    way = ways.get(request)
+    return way is not None and way.receiver != rank.replica
+
+
+def _arrived(
+    found: Timeline, rank: RankLog, records: Records, where: Mapping[int, int], ways: Mapping[int, Handover]
+) -> dict[int, _Life]:
+    """Lives that begin on this rank with KV that came from elsewhere."""
+    lives = {}
+    made = found.columns.made
+    for request, way in ways.items():
+        if way.receiver == rank.replica and request in where and way.travels:
+            first, there = (int(np.searchsorted(made, time)) for time in (way.queued, way.arrives))
+            life = lives[request] = _Life(where[request], there)
+            life.goes_on(STALLED, int(records.prompt_tokens[life.record]))
+            found.came.append((life.record, way, first, there))
+    return lives

@@ -1,19 +1,21 @@
 """A run as Chrome trace events, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
 
 A process per rank with a slice per step or jump and counters of running and waiting requests and KV blocks; every
-request is an asynchronous slice with its phases. Times are microseconds, as the format wants them.
+request is an asynchronous slice with its phases, one in each pool where there are two, and its KV a slice on the link
+of the replica that sends it. Times are microseconds, as the format wants them.
 """
 
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hasten.explain.labels import REFUSALS
-from hasten.explain.timeline import RankLog, RunLog
+from hasten.explain.timeline import RankLog, RunLog, name_of
 from hasten.report.files import write_whole
 from hasten.report.records import Records
 
@@ -23,12 +25,12 @@ MICRO = 1e6
 def trace_events(records: Records, log: RunLog) -> Iterator[dict[str, Any]]:
     """All events of a run."""
     for pid, rank in enumerate(log.ranks):
-        name = f"replica {rank.replica}"
-        yield {"ph": "M", "pid": pid, "tid": 0, "name": "process_name", "args": {"name": name}}
+        yield {"ph": "M", "pid": pid, "tid": 0, "name": "process_name", "args": {"name": name_of(rank)}}
         yield {"ph": "M", "pid": pid, "tid": 0, "name": "thread_name", "args": {"name": "steps"}}
         yield from _steps(pid, rank)
-    home = {chunk[1]: pid for pid, rank in enumerate(log.ranks) for chunk in rank.chunks}
-    yield from _requests(records, home)
+    home = {chunk[1]: pid for pid, rank in reversed([*enumerate(log.ranks)]) for chunk in rank.chunks}
+    yield from _requests(records, log, home)
+    yield from _transfers(log)
 
 
 def _steps(pid: int, rank: RankLog) -> Iterator[dict[str, Any]]:
@@ -64,16 +66,53 @@ def _steps(pid: int, rank: RankLog) -> Iterator[dict[str, Any]]:
         yield {**common, "ph": "C", "name": "KV blocks", "args": {"held": blocks}}
 
 
-def _requests(records: Records, home: dict[int, int]) -> Iterator[dict[str, Any]]:
+def _requests(records: Records, log: RunLog, home: dict[int, int]) -> Iterator[dict[str, Any]]:
+    places = {rank.replica: pid for pid, rank in enumerate(log.ranks)}
     columns = (records.id, records.arrival, records.scheduled, records.first_token, records.finish)
     for row in zip(*(column[records.is_ok].tolist() for column in columns), strict=True):
-        request, *times = row
-        common = {"cat": "request", "id": request, "pid": home.get(request, 0), "tid": 0}
-        yield {**common, "ph": "b", "name": f"request {request}", "ts": times[0] * MICRO}
-        for name, begin, end in zip(("queue", "prefill", "decode"), times, times[1:], strict=False):
-            yield {**common, "ph": "b", "name": name, "ts": begin * MICRO}
-            yield {**common, "ph": "e", "name": name, "ts": end * MICRO}
-        yield {**common, "ph": "e", "name": f"request {request}", "ts": times[-1] * MICRO}
+        request, arrival, scheduled, first, finish = row
+        way = log.handovers.get(request)
+        started = [("queue", arrival), ("prefill", scheduled)]
+        if way is None:
+            yield from _life(request, home.get(request, 0), [*started, ("decode", first), ("", finish)])
+            continue
+        yield from _life(request, places[way.sender], [*started, ("", first)])
+        waits = [("decode queue", way.at)]
+        if way.travels:
+            waits += [("waits for the link", way.pulled), ("KV transfer", way.begins)]
+        goes_on = way.arrives if way.travels else way.at
+        yield from _life(request, places[way.receiver], [*waits, ("decode", goes_on), ("", finish)])
+
+
+def _life(request: int, pid: int, phases: list[tuple[str, float]]) -> Iterator[dict[str, Any]]:
+    """A request on one replica: its phases by their beginnings (s), the last of which is the end."""
+    common = {"cat": "request", "id": request, "pid": pid, "tid": 0}
+    name = f"request {request}"
+    yield {**common, "ph": "b", "name": name, "ts": phases[0][1] * MICRO}
+    for (phase, begin), (_, end) in itertools.pairwise(phases):
+        if end > begin:
+            yield {**common, "ph": "b", "name": phase, "ts": begin * MICRO}
+            yield {**common, "ph": "e", "name": phase, "ts": end * MICRO}
+    yield {**common, "ph": "e", "name": name, "ts": phases[-1][1] * MICRO}
+
+
+def _transfers(log: RunLog) -> Iterator[dict[str, Any]]:
+    """KV on the link of its sender, which carries one request's at a time."""
+    places = {rank.replica: pid for pid, rank in enumerate(log.ranks)}
+    for pid in sorted({places[way.sender] for way in log.handovers.values()}):
+        yield {"ph": "M", "pid": pid, "tid": 1, "name": "thread_name", "args": {"name": "KV link"}}
+    for request, way in log.handovers.items():
+        if way.travels:
+            yield {
+                "ph": "X",
+                "pid": places[way.sender],
+                "tid": 1,
+                "ts": way.begins * MICRO,
+                "dur": (way.arrives - way.begins) * MICRO,
+                "name": f"request {request} to {log.ranks[places[way.receiver]].role} {way.receiver}",
+                "cat": "transfer",
+                "args": {"waited_ms": (way.begins - way.pulled) * 1e3},
+            }
 
 
 def write_trace_events(path: Path, records: Records, log: RunLog) -> None:

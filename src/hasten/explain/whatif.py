@@ -10,10 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hasten.errors import InputError
-from hasten.explain.changes import Change, faster
+from hasten.explain.changes import Change
 from hasten.explain.objective import Objective
-from hasten.explain.resources import RESOURCES
-from hasten.explain.setup import Setup
 from hasten.report.bootstrap import Interval
 
 Floats = npt.NDArray[np.float64]
@@ -50,6 +48,7 @@ class Profile:
     """The objective with one resource faster, by the share of its time that is taken away."""
 
     resource: str
+    text: str
     values: tuple[tuple[float, float], ...]
 
 
@@ -86,21 +85,25 @@ def effects(
 
 
 def profiles(
-    setup: Setup, objective: Objective, known: Sequence[Effect], *, after_each: Step = lambda: None
+    changes: Sequence[Change],
+    objective: Objective,
+    known: Sequence[Effect],
+    *,
+    after_each: Step = lambda: None,
 ) -> list[Profile]:
     """The causal profile: each resource faster by 10, 25 and 50 % of its time. `known` effects are not played again."""
     at_half = {effect.change.name: effect.value for effect in known}
     found = []
-    for resource in RESOURCES:
-        if resource not in at_half:
+    for change in changes:
+        if change.at is None or change.name not in at_half:
             continue
         values = []
         for share in SPEED_UPS:
             if share == 0.5:
-                values.append((share, at_half[resource]))
+                values.append((share, at_half[change.name]))
                 continue
-            records = faster(setup, resource, 1.0 / (1.0 - share)).run().records
+            records = change.at(1.0 / (1.0 - share)).run().records
             values.append((share, objective.value(objective.column(records))))
             after_each()
-        found.append(Profile(resource=resource, values=tuple(values)))
+        found.append(Profile(resource=change.name, text=change.resource, values=tuple(values)))
     return found

@@ -2,46 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hasten.explain.attribution import METRICS, Attribution
-from hasten.explain.labels import LABELS
+from hasten.explain.attribution import METRICS, Attribution, Labelled
+from hasten.explain.labels import FAMILIES, FAMILY_OF, LABELS
 from hasten.page import columns
 from hasten.report.records import Records
-
-FAMILIES: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "wait": (
-        "waiting",
-        (
-            "front_end",
-            "queue_step",
-            "queue_step_prefill",
-            "queue_routing",
-            "queue_slots",
-            "queue_budget",
-            "queue_memory",
-            "queue_reservation",
-            "queue_policy",
-            "kv_load",
-            "preempted",
-            "held",
-        ),
-    ),
-    "again": ("computed again", ("prefill_evicted", "prefill_elsewhere", "recompute")),
-    "others": ("other requests", ("prefill_others", "decode_others", "other_ranks", "slow_replica")),
-    "prefill": ("own prefill", ("prefill_own",)),
-    "weights": ("decode: weights", ("decode_weights",)),
-    "kv": ("decode: KV", ("decode_kv",)),
-    "rest": (
-        "decode: rest",
-        ("decode_compute", "decode_communication", "decode_launches", "decode_host", "decode"),
-    ),
-}
-"""Family -> its name and its labels: the first three are time that is not the request's own work."""
 
 BANDS = ((0, 50), (50, 75), (75, 90), (90, 95), (95, 99), (99, 100))
 """Percentiles of a metric between which requests are put together."""
@@ -49,23 +19,21 @@ BANDS = ((0, 50), (50, 75), (75, 90), (90, 95), (95, 99), (99, 100))
 EXACT_UP_TO = 20_000
 """Requests from which on shares are stored in 8 bits instead of 16."""
 
-_FAMILY_OF = {label: family for family, (_, labels) in FAMILIES.items() for label in labels}
-
 
 def labels() -> list[dict[str, str]]:
     """Every label with its text and family."""
-    return [{"label": key, "text": text, "family": _FAMILY_OF[key]} for key, text in LABELS.items()]
+    return [{"label": key, "text": text, "family": FAMILY_OF[key]} for key, text in LABELS.items()]
 
 
 def families() -> list[dict[str, str]]:
     """Every family with its name, in the order of a bar."""
-    return [{"family": key, "text": text} for key, (text, _) in FAMILIES.items()]
+    return [{"family": key, "text": text} for key, text in FAMILIES.items()]
 
 
-def composition(found: Attribution) -> dict[str, list[dict[str, Any]]]:
+def composition(found: Labelled, metrics: Sequence[str] = METRICS) -> dict[str, list[dict[str, Any]]]:
     """Metric -> bands of percentiles: how many requests, their mean and its labels, in milliseconds."""
     result: dict[str, list[dict[str, Any]]] = {}
-    for metric in METRICS:
+    for metric in metrics:
         values = found.latency(metric)
         known = np.flatnonzero(~np.isnan(values))
         order = known[np.argsort(values[known], kind="stable")]

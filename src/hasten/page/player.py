@@ -10,7 +10,8 @@ from typing import Any
 
 from hasten.core.request import SLO
 from hasten.deployment import Deployment
-from hasten.page.run import Heading, attributed, run_data
+from hasten.explain.setup import attributed
+from hasten.page.run import Heading, run_data
 from hasten.page.scenario import NOBODY, Value, command
 from hasten.plan.constraints import Constraints
 from hasten.sim.run import simulate

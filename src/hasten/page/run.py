@@ -8,14 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from hasten.explain.attribution import Attribution, Costs, attribute
-from hasten.explain.breakdown import Breakdown
-from hasten.explain.prefixes import reusable
+from hasten.explain.attribution import Attribution
 from hasten.page import causes, columns, steps
 from hasten.report.records import Records
 from hasten.report.report import Report
 from hasten.sim.steps import StepLog
-from hasten.workload import Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,15 +34,6 @@ class Heading:
             "policies": self.policies,
             "checks": [{"text": text, "held": held} for text, held in self.checks],
         }
-
-
-def attributed(
-    deployment: Any, work: Workload, report: Report, log: StepLog, speeds: Sequence[float] = ()
-) -> Attribution:
-    """The labels of a run of `deployment` whose steps are in `log`."""
-    costs = Costs(deployment.cost, Breakdown(deployment.latency, deployment.cost), tuple(speeds))
-    known = reusable(work, log, deployment.limits.block_size)
-    return attribute(report.records, log, costs, reusable=known)
 
 
 def run_data(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hasten.explain.timeline import Columns, RankLog, RunLog
+from hasten.explain.timeline import Columns, RankLog, RunLog, name_of
 from hasten.page import columns
 
 MOST_CELLS = 24_000
@@ -29,7 +29,7 @@ def timeline(log: RunLog, blocks: Sequence[int], *, most: int = MOST_CELLS) -> d
     seen: Counter[int] = Counter()
     found = []
     for rank, held in zip(log.ranks, blocks, strict=True):
-        name = f"replica {rank.replica}"
+        name = name_of(rank)
         if ranks_of[rank.replica] > 1:
             name += f", rank {seen[rank.replica]}"
         seen[rank.replica] += 1

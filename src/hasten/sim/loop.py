@@ -69,17 +69,18 @@ class EngineLoop:
         """Tokens that decoding sequences emitted."""
         return sum(each.decoded for each in self._tokens)
 
-    def keep(self, log: StepLog) -> None:
-        """Write every step to `log` from now on."""
+    def keep(self, log: StepLog, *, role: str = "replica", speed: float = 1.0) -> None:
+        """Write every step to `log` from now on, as those of a replica with this role and speed."""
         self._log = log
         for tokens in self._tokens:
-            tokens.log = RankSteps(self.index, tokens.scheduler)
+            tokens.log = RankSteps(self.index, tokens.scheduler, role=role, speed=speed)
             log.ranks.append(tokens.log)
 
     def deliver(self, request: Request, now: float) -> None:
         """`request` reaches the front end at `now` (s)."""
         at = now if self.frontend is None else self.frontend.deliver(request, now)
         if self._log is not None:
+            self._log.placed[request.id] = now
             self._log.ready[request.id] = at
         self.receive(request, at)
 

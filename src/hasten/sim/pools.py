@@ -15,11 +15,13 @@ from hasten.core.cluster import Cluster
 from hasten.core.policy import RoutePolicy
 from hasten.core.request import Request
 from hasten.errors import InputError
+from hasten.report.handover import Handover
 from hasten.sim.loop import EngineLoop
 from hasten.sim.recorder import OK, Recorder
 from hasten.sim.replica import Replica
 from hasten.sim.simulation import Simulation, streams
 from hasten.sim.source import Source
+from hasten.sim.steps import StepLog
 from hasten.sim.transfer import Transfers
 
 
@@ -116,9 +118,18 @@ class PooledSimulation(Simulation):
         self._decode = Cluster(
             [replica.ranks for replica in decode], decode_route or RoutePolicy(), random=streams(seed + 1)
         )
-        self._sources: dict[int, tuple[Request, int]] = {}  # request id -> its prompt's request and replica
+        self._sources: dict[
+            int, tuple[Request, Handover]
+        ] = {}  # request id -> its prompt's request, and its way
+        self._log: StepLog | None = None
         for at, replica in enumerate(decode):
             replica.pull = partial(self._pull, at)
+
+    def keep(self, log: StepLog, speeds: Sequence[float]) -> None:
+        """Write every step to `log`, and every way from pool to pool. `speeds` are those of the replicas."""
+        self._log = log
+        for index, (replica, speed) in enumerate(zip(self.replicas, speeds, strict=True)):
+            replica.keep(log, role="prefill" if index < self._first else "decode", speed=speed)
 
     def _finish(self, finished: list[Request], index: int, now: float) -> None:
         if index >= self._first:
@@ -138,7 +149,6 @@ class PooledSimulation(Simulation):
     def _hand_over(self, prompt: Request, cap: int, index: int, now: float) -> None:
         """The prompt is computed: its answer waits for room at a decode replica."""
         request = continued(prompt, cap)
-        self._sources[request.id] = prompt, index
         if self._decode.reads_progress:
             for replica in self.replicas[self._first :]:
                 replica.catch_up(now)
@@ -150,23 +160,23 @@ class PooledSimulation(Simulation):
                 "is computed, so it has to choose a replica"
             )
         chosen = self._first + placed
+        self._sources[request.id] = prompt, Handover(index, chosen, now)
         self.replicas[chosen].receive(request, now)
         self._refresh((chosen,))
 
     def _pull(self, receiver: int, request: Request, now: float) -> None:
         """A decode replica has room for `request`: its KV starts to travel."""
-        prompt, sender = self._sources[request.id]
+        prompt, way = self._sources[request.id]
+        way.pulled = now
         block_size = self.replicas[self._first + receiver].ranks[0].limits.block_size
         tokens = request.computed - request.shared * block_size
-        self.after(
-            self.transfers.start(sender, receiver, tokens, now),
-            partial(self._arrived, request, prompt, sender, self._first + receiver),
-        )
+        way.begins, way.arrives = self.transfers.start(way.sender, receiver, tokens, now)
+        self.after(way.arrives, partial(self._arrived, request, prompt, way))
 
-    def _arrived(self, request: Request, prompt: Request, sender: int, receiver: int, now: float) -> None:
-        self.replicas[receiver].receive(request, now)
-        self._release(prompt, sender, now)
-        self._refresh((receiver,))
+    def _arrived(self, request: Request, prompt: Request, way: Handover, now: float) -> None:
+        self.replicas[way.receiver].receive(request, now)
+        self._release(prompt, way.sender, now)
+        self._refresh((way.receiver,))
 
     def _release(self, prompt: Request, sender: int, now: float) -> None:
         """The prompt's blocks are needed no more."""
@@ -174,7 +184,10 @@ class PooledSimulation(Simulation):
         self._refresh((sender,))
 
     def _complete(self, request: Request, index: int, now: float) -> None:
-        prompt, _ = self._sources.pop(request.id)
+        prompt, way = self._sources.pop(request.id)
+        way.queued = request.drained
+        if self._log is not None:
+            self._log.handovers[request.id] = way
         request.drained = prompt.drained
         request.finish = now
         output = min(self.truth.pop(request.id), request.max_tokens)
@@ -189,8 +202,8 @@ class PooledSimulation(Simulation):
             super()._turn_away(replica, now)
             return
         for request in replica.turned_away:
-            prompt, sender = self._sources.pop(request.id)
-            self._release(prompt, sender, now)
+            prompt, way = self._sources.pop(request.id)
+            self._release(prompt, way.sender, now)
             self._decode.ended(request, replica.index - self._first, 0)
             self._reject(request, replica.index, now)
         replica.turned_away.clear()

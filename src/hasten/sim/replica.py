@@ -74,11 +74,9 @@ class Replica(EngineLoop):
             self._idle = True
             self.next_time = self.inbox[0][0] if self.inbox else math.inf
             if self._gates and (scheduler.waiting or scheduler.prefilling):
-                wakes = max(now, scheduler.policy.wakes_at(scheduler.view))
-                if wakes > now or len(scheduler.running) == len(scheduler.prefilling):
-                    self.next_time = min(
-                        self.next_time, wakes
-                    )  # else KV on its way holds the room: it comes first
+                wakes = scheduler.policy.wakes_at(scheduler.view)
+                if wakes > now:  # at `now` it has just been asked
+                    self.next_time = min(self.next_time, wakes)
             return
         self._idle = False
         head = in_flight[0]

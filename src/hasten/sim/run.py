@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import perf_counter
+from typing import Any
 
 from hasten.core.policy import AdmitPolicy, CachePolicy, LengthPredictor, RoutePolicy, SchedulingPolicy
 from hasten.core.request import SLO
@@ -46,8 +47,8 @@ def simulate(
     every replica gets a copy. `stepping` takes every step one by one instead of jumping over those that decide
     nothing: equal to rounding, slower. `cost` replaces the step times (of both pools, for a disaggregated
     deployment, whose decode replicas are chosen by `decode_route`). `speeds` are those of the replicas, 1 being
-    nominal: a straggler at 0.5 takes twice as long for every step, and nobody tells the policies. `log` is filled
-    with every step. `progress(ended, total)` is called at times.
+    nominal: a straggler at 0.5 takes twice as long for every step, and nobody tells the policies (of pools, prefill
+    replicas come first). `log` is filled with every step. `progress(ended, total)` is called at times.
 
     Raises InputError for an unknown policy or setting, speeds that don't fit, or a model that does not fit.
     """
@@ -55,12 +56,9 @@ def simulate(
         schedule=schedule, route=route, decode_route=decode_route, cache=cache, admit=admit, length=length
     )
     if isinstance(deployment, Disaggregated):
-        if speeds or log is not None:
-            raise InputError("a disaggregated deployment takes no speeds and no step log yet: leave them out")
         both = (cost, cost) if isinstance(cost, StepCost) else cost
-        return simulate_disaggregated(
-            deployment, work, policies, slo=slo, seed=seed, stepping=stepping, costs=both, progress=progress
-        )
+        how: dict[str, Any] = {"stepping": stepping, "speeds": speeds, "log": log, "progress": progress}
+        return simulate_disaggregated(deployment, work, policies, slo=slo, seed=seed, costs=both, **how)
     if isinstance(cost, tuple):
         raise InputError("two step costs are for a disaggregated deployment: give one")
     began = perf_counter()
@@ -76,8 +74,8 @@ def simulate(
     source, chosen = source_of(work, slo), policies.for_cluster()
     simulation = Simulation(source, replicas, recorder, truth, estimates=known, seed=seed, **chosen)
     if log is not None:
-        for replica in replicas:
-            replica.keep(log)
+        for replica, speed in zip(replicas, paces, strict=True):
+            replica.keep(log, speed=speed)
     simulation.run(progress)
     stats = RunStats([stats_of(replica) for replica in replicas], simulation.now, perf_counter() - began)
     return report_of(deployment, deployment.latency, work, recorder, stats, slo=slo)

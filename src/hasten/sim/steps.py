@@ -6,6 +6,7 @@ from collections import deque
 
 from hasten.core.batch import Batch
 from hasten.core.scheduler import Scheduler
+from hasten.report.handover import Handover
 
 Row = tuple[float, float, int, int, int, int, int, int, int, int, float]
 """`steps` equal-sized steps in a row: begin and end (s); steps; decodes, tokens in KV of the decodes before the first
@@ -14,10 +15,17 @@ when the decision fell (s). Nothing runs in a row of 0 steps, which lasts until 
 
 
 class RankSteps:
-    """The steps of one scheduler, as rows in the order of time, with the prefill chunks and preemptions in them."""
+    """The steps of one scheduler, as rows in the order of time, with the prefill chunks and preemptions in them.
 
-    def __init__(self, replica: int, scheduler: Scheduler) -> None:
+    Its replica has a `role` (replica, prefill or decode) and a `speed`, 1 being nominal.
+    """
+
+    def __init__(
+        self, replica: int, scheduler: Scheduler, *, role: str = "replica", speed: float = 1.0
+    ) -> None:
         self.replica = replica
+        self.role = role
+        self.speed = speed
         self.rows: list[Row] = []
         self.chunks: list[tuple[int, int, int, int, bool]] = []  # row, request, tokens, context, is_last
         self.lost: list[tuple[int, int]] = []  # row before which a request lost its KV, request
@@ -58,8 +66,11 @@ class RankSteps:
 
 
 class StepLog:
-    """The steps of every rank, and when the engine could see each request (s, by id). Give one to `simulate`."""
+    """The steps of every rank; by request id when the router placed it and when the engine could see it (s), and how it
+    crossed from one pool to the other. Give one to `simulate`."""
 
     def __init__(self) -> None:
         self.ranks: list[RankSteps] = []
+        self.placed: dict[int, float] = {}
         self.ready: dict[int, float] = {}
+        self.handovers: dict[int, Handover] = {}

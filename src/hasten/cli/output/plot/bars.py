@@ -11,12 +11,14 @@ from hasten.cli.output.plot.words import duration
 
 FILLS: Mapping[str, tuple[str, str, str]] = {
     "wait": ("█", "#", "red"),
+    "moving": ("▚", "~", "magenta"),
     "again": ("▞", "%", "magenta"),
     "others": ("▓", "*", "yellow"),
     "prefill": ("▒", "=", "blue"),
     "weights": ("░", "-", "cyan"),
     "kv": ("≡", "/", "green"),
     "rest": ("·", ".", "white"),
+    "away": (" ", " ", "dim"),
 }
 """Family of labels -> its character, the same in ASCII, its colour. The darker, the less it is own work."""
 

@@ -17,7 +17,7 @@ from hasten.cli.output.plot.scatter import Axis, Point, scatter
 from hasten.cli.output.plot.words import short
 
 if TYPE_CHECKING:
-    from hasten.explain.attribution import Attribution
+    from hasten.explain.attribution import Attribution, Labelled
     from hasten.explain.explanation import Explanation
     from hasten.plan import Plan
     from hasten.report.report import Report
@@ -59,7 +59,7 @@ def of_explanation(found: Explanation, look: Look) -> str:
     spans = [Span(each.change.text, each.relative, each.interval.low, each.interval.high) for each in effects]
     return "\n".join(
         [
-            *compositions(found.attribution, look, (objective.metric,)),
+            *compositions(found.labelled, look, (objective.metric,)),
             "",
             *forest(spans, look, title=f"What one change makes of {objective.text}, with its interval"),
         ]
@@ -105,11 +105,11 @@ def distributions(report: Report, look: Look) -> list[str]:
     return beside(side_by_side(shown, look))
 
 
-def compositions(found: Attribution, look: Look, metrics: Sequence[str]) -> list[str]:
+def compositions(found: Labelled, look: Look, metrics: Sequence[str]) -> list[str]:
     """Bars of each metric, and one legend of what occurs in them."""
     from hasten.page import causes
 
-    whole = causes.composition(found)
+    whole = causes.composition(found, metrics)
     family_of = {each["label"]: each["family"] for each in causes.labels()}
     used = {
         family_of[label]
@@ -121,7 +121,8 @@ def compositions(found: Attribution, look: Look, metrics: Sequence[str]) -> list
     families = causes.families()
     lines: list[str] = []
     for metric in metrics:
-        title = f"Where {metric.upper()} goes, by percentile of the requests (mean, and shares of it)"
+        subject = ("a program", "programs") if metric == "program" else (metric.upper(), "requests")
+        title = f"Where {subject[0]} goes, by percentile of the {subject[1]} (mean, and shares of it)"
         lines += [""] * bool(lines)
         lines += composition(whole[metric], families, family_of, look, title=title)
     return [*lines, *legend([each for each in families if each["family"] in used], look)]

@@ -14,7 +14,6 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pages import filled, table
@@ -144,9 +143,7 @@ def played(work: Workload, cost: StepCost, schedule: str, max_num_seqs: int) -> 
     )
     replica = Replica(0, Scheduler(limits, load_policy("schedule", schedule)), cost, recorder, truth)
     Simulation(source_of(work), [replica], recorder, truth, route=load_policy("route", "round_robin")).run()
-    columns: dict[str, Any] = {
-        name: np.array(getattr(recorder, name)) for name in ("id", "scheduled", "finish")
-    }
+    columns = recorder.request_columns()
     order = np.argsort(columns["id"])
     return {
         "wait": columns["scheduled"][order] - work.arrival,

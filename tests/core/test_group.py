@@ -51,7 +51,7 @@ def test_sums_equal_those_of_single_members(events, size, steps, free):
         assert group.steps_that_fit(free, steps) == fit
     for need in needs:
         assert group.blocks_next == need
-        group.step()
+        group.advance(1)
 
 
 def test_a_member_needs_its_first_new_block_when_its_last_one_is_full():

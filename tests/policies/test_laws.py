@@ -52,7 +52,7 @@ def test_cases_cover_what_hurts() -> None:
         outcome = Trial(case, "admit", _pickled("always")).jumped
         preempted += sum(row.preemptions for row in outcome.rows.values())
         cached += sum(row.cached_tokens for row in outcome.rows.values())
-        late += sum(row.scheduled > row.drained for row in outcome.rows.values())
+        late += sum(row.scheduled > row.queued for row in outcome.rows.values())
         turned_away += sum(row.status == 1 for row in outcome.rows.values())
         depths.add(case.depth)
         replicas.add(case.replicas)

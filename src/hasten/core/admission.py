@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hasten.core.books import Books
 from hasten.core.request import Request
 
@@ -10,6 +12,15 @@ def blocks_at_most(scheduler: Books, request: Request) -> int:
     """KV blocks that `request` holds if its answer runs to its cap."""
     size = scheduler.limits.block_size
     return (request.prompt_tokens + request.max_tokens + size - 1) // size
+
+
+def reserve(scheduler: Books, request: Request, rule: Callable[[Books, Request], bool]) -> bool:
+    """Book the blocks of `request` up to its cap if `rule` lets it enter."""
+    if not rule(scheduler, request):
+        return False
+    request.reserved = blocks_at_most(scheduler, request)
+    scheduler.reserved_blocks += request.reserved
+    return True
 
 
 def max_output(scheduler: Books, request: Request) -> bool:

@@ -55,16 +55,15 @@ class Cluster:
         view.now = now
         views = self.views
         index = self.route.choose(request, view) if len(views) > 1 else 0
-        if index in (HOLD, REFUSED):
-            return index
-        if not 0 <= index < len(views):
+        if 0 <= index < len(views):
+            chosen = views[index]
+            chosen.outstanding += 1
+            chosen.outstanding_tokens += request.prompt_tokens
+        elif index not in (HOLD, REFUSED):
             raise InputError(
                 f"route policy {type(self.route).__name__} chose replica {index} for request {request.id}: "
                 f"there are {len(views)}, counted from 0"
             )
-        chosen = views[index]
-        chosen.outstanding += 1
-        chosen.outstanding_tokens += request.prompt_tokens
         return index
 
     def ended(self, request: Request, index: int, output_tokens: int) -> None:
@@ -72,7 +71,8 @@ class Cluster:
         chosen = self.views[index]
         chosen.outstanding -= 1
         chosen.outstanding_tokens -= request.prompt_tokens
-        self.learn(request, output_tokens)
+        if self.length is not None:
+            self.learn(request, output_tokens)
 
     def learn(self, request: Request, output_tokens: int) -> None:
         """The true length of the answer to `request` became known; 0: it was cut off."""

@@ -16,7 +16,7 @@ from heapq import heapify, heappop, heappush
 from operator import attrgetter
 from typing import Final
 
-from hasten.core.admission import blocks_at_most, expected_output, max_output, retract_ratio
+from hasten.core.admission import expected_output, max_output, reserve, retract_ratio
 from hasten.core.batch import Batch, Chunk
 from hasten.core.books import OutputShare
 from hasten.core.group import DecodeGroup
@@ -58,7 +58,6 @@ class Scheduler:
         )
         self.now = 0.0
         self.done = 0  # decode steps completed
-        self.version = 0  # changes with the membership of the decode group
         self.group = DecodeGroup(limits.block_size)
         self.running: dict[int, Request] = {}  # in the order of admission
         self.prefilling: list[Request] = []
@@ -102,15 +101,52 @@ class Scheduler:
             self.policy.on_arrival(request, self.view)
         return True
 
-    def schedule(self, now: float) -> Batch | None:
-        """Decide the next step at time `now` (s); None when there is nothing to run."""
-        self.now = now
-        self.pool.now = now
-        self._made_room = False
-        if self._mixes:
-            return self._step(True, True)
-        batch = self._step(True, False)  # prefill goes first, alone
-        return batch if batch is not None else self._step(False, True)
+    def schedule(self, now: float, *, prefill: bool = True) -> Batch | None:
+        """Decide the next step at time `now` (s); None when there is nothing to run.
+
+        `prefill` False: decodes only. Where steps are not mixed, prompts go first and alone.
+        """
+        self.now = self.pool.now = now
+        if prefill:
+            self._made_room = False
+        pool = self.pool
+        group = self.group
+        limits = self.limits
+        decode = self._mixes or not prefill
+        decodes = group.size if decode else 0
+        need = group.takers[group.clock % limits.block_size] if decodes else 0
+        chunks: list[Chunk] = []
+        preempted = None
+        if (self.prefilling and prefill) or need > pool.free:
+            chunks, need, preempted = self._running_first(prefill, decode)
+            decodes = group.size if decode else 0
+        if need:
+            pool.take(need)
+        held = len(self.held.members) if decodes else 0  # they pad decode steps only
+        if self.waiting.size and prefill and preempted is None:
+            budget = limits.max_num_batched_tokens - decodes - held
+            for chunk in chunks:
+                budget -= chunk.tokens
+            self.refusal = self._admit(chunks, budget) if budget > 0 else BUDGET
+        if decodes:
+            context = group.context
+            group.context = context + decodes
+            clock = group.clock = group.clock + 1
+            batch = Batch(chunks, decodes + held, context + self.held.context, clock, group.version, held)
+            if self._caps and self._caps[0][0] <= clock:
+                self._close(batch)
+        elif chunks:
+            batch = Batch(chunks, 0, 0, group.clock, group.version, 0)
+        else:
+            return None if decode else self.schedule(now, prefill=False)
+        for chunk in chunks:
+            if chunk.is_last:
+                self._join(chunk.request, batch)
+        if self._unreported:
+            batch.preempted = self._unreported
+            self._unreported = []
+        self.in_flight.append(batch)
+        return batch
 
     def complete(self, now: float, stopped: Sequence[Request] = ()) -> list[Request]:
         """The oldest batch in flight ended at `now` (s), and `stopped` ended by content. Returns who finished."""
@@ -134,16 +170,11 @@ class Scheduler:
             ended.extend(request for request in closing if request.status == CLOSING)
         if len(ended) > 1:
             ended.sort(key=attrgetter("order"))  # who was admitted first frees its blocks first
-        finished: list[Request] = []
+        if self._hooks.holds_batch:
+            return self._hold(ended)
         for request in ended:
-            if self._hooks.holds_batch and request.status != WAITING:
-                self._hold(request)
-            else:
-                self._finish(request)
-                finished.append(request)
-        if self.held.members:
-            finished += self._let_go()
-        return finished
+            self._finish(request)
+        return ended
 
     def cancel(self, request: Request, now: float) -> list[Request]:
         """The client left: free what `request` holds; its tokens in flight are waste. Returns who finished with it."""
@@ -180,13 +211,13 @@ class Scheduler:
     def steady_steps(self, limit: int) -> int:
         """How many further `schedule` calls, `limit` at most, repeat the last batch if nothing arrives or stops."""
         last = self.in_flight[-1]
-        if last.version != self.version or last.prefills or self.prefilling or not self.group.size:
+        group = self.group
+        if last.version != group.version or last.prefills or self.prefilling or not group.size:
             return 0
         if self.waiting.size:
             if self._made_room or self.limits.admission == "expected_output":
                 return 0  # the refusal may not last
             limit = min(limit, self.policy.horizon(self.view) - 1)
-        group = self.group
         caps = self._caps
         while caps and caps[0][0] - group.clock <= limit:
             at, order, request = caps[0]
@@ -194,7 +225,12 @@ class Scheduler:
                 limit = at - group.clock - 1
                 break
             heappop(caps)
-        return group.steps_that_fit(self.pool.free, limit) if limit > 0 else 0
+        if limit <= 0:
+            return 0
+        free = self.pool.free
+        if (limit // self.limits.block_size + 1) * group.size <= free:  # plenty for everyone
+            return limit
+        return group.steps_that_fit(free, limit)
 
     def advance(self, steps: int, now: float, stopped: Sequence[Request] = ()) -> list[Request]:
         """Schedule and complete `steps` more steps like those in flight, which all move on by as many.
@@ -223,43 +259,6 @@ class Scheduler:
         return request.sampled + (self.group.clock - request.joined if request.status == DECODING else 0)
 
     # ---- one step ---------------------------------------------------------------------------------------
-
-    def _step(self, prefill: bool, decode: bool) -> Batch | None:
-        pool = self.pool
-        group = self.group
-        decodes = group.size if decode else 0
-        need = group.blocks_next if decodes else 0
-        chunks: list[Chunk] = []
-        preempted = None
-        if (self.prefilling and prefill) or need > pool.free:
-            chunks, need, preempted = self._running_first(prefill, decode)
-            decodes = group.size if decode else 0
-        if need:
-            pool.take(need)
-        held = len(self.held.members) if decodes else 0  # they pad decode steps only
-        if self.waiting.size and prefill and preempted is None:
-            budget = self.limits.max_num_batched_tokens - decodes - held
-            for chunk in chunks:
-                budget -= chunk.tokens
-            self.refusal = self._admit(chunks, budget) if budget > 0 else BUDGET
-        if decodes:
-            context = group.context + self.held.context
-            group.step()
-            batch = Batch(chunks, decodes + held, context, group.clock, self.version, held)
-            if self._caps and self._caps[0][0] <= group.clock:
-                self._close(batch)
-        elif chunks:
-            batch = Batch(chunks, 0, 0, group.clock, self.version)
-        else:
-            return None
-        for chunk in chunks:
-            if chunk.is_last:
-                self._join(chunk.request, batch)
-        if self._unreported:
-            batch.preempted = self._unreported
-            self._unreported = []
-        self.in_flight.append(batch)
-        return batch
 
     def _running_first(self, prefill: bool, decode: bool) -> tuple[list[Chunk], int, list[Request] | None]:
         """Give running requests their tokens and blocks, preempting while they do not fit."""
@@ -333,20 +332,25 @@ class Scheduler:
         size = limits.block_size
         waiting = self.waiting
         running = self.running
-        if self._hooks.resorts:
+        hooks = self._hooks
+        if hooks.resorts:
             waiting.resort()
         while waiting.size and budget > 0 and len(running) < limits.max_num_seqs:
             request = waiting.head()
-            if self._hooks.gates and not request.preemptions and not self.policy.admits(self.view):
+            if hooks.gates and not request.preemptions and not self.policy.admits(self.view):
                 return POLICY
-            hits = pool.hits(request)
+            named = bool(request.block_ids) or request.ghost is not None
+            hits = pool.hits(request) if named else 0
             start = hits * size
-            comes = max(0, (pool.reach(request, hits) if pool.reloads else request.incoming) - start)
+            reached = pool.reach(request, hits) if pool.reloads else request.incoming  # without computing it
+            comes = reached - start if reached > start else 0
             left = request.target - start
-            tokens = comes or self._wanted(request, left, budget)
-            if tokens <= 0:
-                self._made_room |= pool.reloads  # loading may pay later
-                return POLICY if self._hooks.chunks else BUDGET
+            tokens = comes or left
+            if not comes and (left > budget or limits.long_prefill_token_threshold or hooks.chunks):
+                tokens = self._wanted(request, left, budget)
+                if tokens <= 0:
+                    self._made_room |= pool.reloads  # loading may pay later
+                    return POLICY if hooks.chunks else BUDGET
             first = (start + tokens + size - 1) // size - hits
             need = (request.target + size - 1) // size - hits if limits.reserve_full_sequence else first
             if hits:
@@ -355,18 +359,14 @@ class Scheduler:
                 if (hits or comes) and not limits.reserve_full_sequence:
                     self._made_room = True  # its prefix evicted or slow to load, its first chunk may fit
                 return MEMORY
-            if self._rule is not None:
-                if not self._rule(self, request):
-                    return RESERVATION
-                request.reserved = blocks_at_most(self, request)
-                self.reserved_blocks += request.reserved
+            if self._rule is not None and not reserve(self, request, self._rule):
+                return RESERVATION
             waiting.pop()
-            if request.block_ids or request.ghost is not None:
+            if named:
                 pool.acquire(request, hits)
             pool.take(first)
             request.computed = start + tokens
-            self._admitted += 1
-            request.order = self._admitted
+            request.order = self._admitted = self._admitted + 1
             running[request.id] = request
             if request.scheduled < 0.0:
                 request.scheduled = self.now
@@ -380,11 +380,10 @@ class Scheduler:
                 pool.register(request, request.computed // size)
             self.prompt_tokens_scheduled += tokens
             budget -= tokens
-            last = tokens == left
-            if not last:
+            if tokens < left:
                 request.status = PREFILLING
                 self.prefilling.append(request)
-            chunks.append(Chunk(request, tokens, start, last))
+            chunks.append(Chunk(request, tokens, start, tokens == left))
         return BUDGET if budget <= 0 else SLOTS
 
     # ---- the decode group -------------------------------------------------------------------------------
@@ -404,17 +403,11 @@ class Scheduler:
             return
         request.status = DECODING
         self.group.join(request)
-        self.version += 1
         caps = self._caps
         heappush(caps, (clock + allowed, request.order, request))
         if len(caps) > 2 * self.group.size + 64:
             self._caps = [item for item in caps if item[2].status == DECODING and item[2].order == item[1]]
             heapify(self._caps)
-
-    def _leave(self, request: Request) -> None:
-        """Take `request` out of the decode group; `base` then holds its tokens in KV."""
-        self.group.leave(request)
-        self.version += 1
 
     def _close(self, batch: Batch) -> None:
         """Members that sample their last allowed token in `batch` are not scheduled again."""
@@ -422,16 +415,23 @@ class Scheduler:
         while caps and caps[0][0] <= self.group.clock:
             _, order, request = heappop(caps)
             if request.status == DECODING and request.order == order:
-                self._leave(request)
+                self.group.leave(request)
                 request.status = CLOSING
                 batch.close(request)
 
-    def _hold(self, request: Request) -> None:
-        """Keep a finished member's slot and blocks until its batch has finished."""
-        if request.status == DECODING:
-            self._leave(request)
-        self.held.hold(request)
-        self.version += 1
+    def _hold(self, ended: list[Request]) -> list[Request]:
+        """Keep the slots and blocks of members that ended until their batch has finished. Returns who finished."""
+        finished: list[Request] = []
+        for request in ended:
+            if request.status == WAITING:  # preempted: it has nothing to keep
+                self._finish(request)
+                finished.append(request)
+                continue
+            if request.status == DECODING:
+                self.group.leave(request)
+            self.held.hold(request)
+            self.group.version += 1
+        return finished + self._let_go()
 
     def _let_go(self) -> list[Request]:
         """Finish the held members of a batch that has nobody left who still works."""
@@ -452,7 +452,7 @@ class Scheduler:
             self.pool.forget(request)
         else:
             if status == DECODING:
-                self._leave(request)
+                self.group.leave(request)
             elif status == PREFILLING:
                 self.prefilling.remove(request)
                 request.base = request.computed
@@ -477,7 +477,7 @@ class Scheduler:
     def _preempt(self, request: Request) -> None:
         """Drop the KV of `request`; it waits first in line and computes its known tokens again."""
         if request.status == DECODING:
-            self._leave(request)
+            self.group.leave(request)
         else:
             self.prefilling.remove(request)
             request.base = request.computed

@@ -134,29 +134,7 @@ class CostEstimates:
 
 def records_of(recorder: Recorder) -> Records:
     """The columns of a run, in the order in which requests ended."""
-    gaps = Gaps(
-        recorder.gap_first,
-        recorder.gap_increment,
-        recorder.gap_steps,
-        recorder.gap_weight,
-        start=recorder.gap_start,
-    )
-    return Records(
-        id=recorder.id,
-        arrival=recorder.arrival,
-        queued=recorder.drained,
-        scheduled=recorder.scheduled,
-        first_token=recorder.first_token,
-        finish=recorder.finish,
-        prompt_tokens=recorder.prompt_tokens,
-        output_tokens=recorder.output_tokens,
-        cached_tokens=recorder.cached_tokens,
-        preemptions=recorder.preemptions,
-        replica=recorder.replica,
-        session=recorder.session,
-        status=recorder.status,
-        gaps=gaps,
-    )
+    return Records(**recorder.request_columns(), gaps=Gaps(**recorder.gap_columns()))
 
 
 def stats_of(replica: EngineLoop) -> ReplicaStats:

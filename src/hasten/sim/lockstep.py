@@ -22,7 +22,7 @@ from hasten.latency.compiled import LockstepCost
 from hasten.sim.frontend import Frontend
 from hasten.sim.loop import EngineLoop
 from hasten.sim.recorder import Recorder
-from hasten.sim.tokens import NOBODY, Tokens
+from hasten.sim.tokens import NOBODY, SOON, Tokens
 
 Step = list[Batch | None]
 """What each rank runs in one step; None: nothing."""
@@ -132,8 +132,8 @@ class LockstepReplica(EngineLoop):
         most = lead_steps
         for tokens, leading, batch in zip(self._tokens, head, last, strict=True):
             rank = tokens.scheduler
-            stop = tokens.next_stop()
-            if pipelined and leading is not None and tokens.may_end(leading, stop):
+            stop = tokens.next_stop(leading if pipelined else None)
+            if stop == SOON:
                 return 0
             if batch is None:
                 if rank.waiting.size or rank.prefilling:
@@ -169,7 +169,7 @@ class LockstepReplica(EngineLoop):
                 return NOBODY
         self.steps += steps
         last = self._in_flight[0] if pipelined else self._in_flight.popleft()
-        gaps = (self._a + self._b * self._context, self._b * self._growth)
+        gaps = (self._first, 2.0 * self._half)
         finished: list[Request] = []
         for tokens, batch in zip(self._tokens, last, strict=True):
             if batch is not None:

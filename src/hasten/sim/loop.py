@@ -4,9 +4,10 @@ The loop keeps up to `depth` steps in flight: 1 is a synchronous engine, 2 an as
 next step while one runs, and therefore drains its input once per turn and reuses a slot two steps later.
 
 A jump. Let the last step scheduled be decode-only, its cost a line in the context sum S of n sequences, and let
-nothing be able to change the decision for i steps. Those steps last a + b*S, a + b*(S + n), ...: together
-i*a + b*(i*S + n*i*(i-1)/2). The loop then has one event, at the end of the series. An arrival shortens it to the
-first step boundary at or after the arrival: a quadratic equation.
+nothing be able to change the decision for i steps. Those steps last a + b*S, a + b*(S + n), ...: an arithmetic
+progression from `first` with `2 * half` between neighbours, i*first + i*(i-1)*half together. The loop then has one
+event, at the end of the series. An arrival shortens it to the first step boundary at or after the arrival: a
+quadratic equation.
 """
 
 from __future__ import annotations
@@ -53,10 +54,9 @@ class EngineLoop:
         self._series = False
         self._lead_end = 0.0
         self._steps = 0
-        self._a = 0.0
-        self._b = 0.0
-        self._context = 0  # tokens in KV that the cost of the first step of the series depends on
-        self._growth = 0  # by which they grow per step
+        self._first = 0.0  # seconds of the first step of the series
+        self._half = 0.0  # half of what each lasts longer than the one before it
+        self._growth = 0  # tokens in KV that come with each
         self._log: StepLog | None = None
         # Books (seconds, counts).
         self.busy = 0.0
@@ -87,17 +87,17 @@ class EngineLoop:
     def receive(self, request: Request, at: float) -> None:
         """Something about `request` reaches the engine loop: it sees that in its first turn from `at` (s) on."""
         inbox = self.inbox
-        place = len(inbox)
-        while place and inbox[place - 1][0] > at:  # what a front end still holds comes later
-            place -= 1
-        if place == len(inbox):
-            inbox.append((at, request))
-        else:
+        if inbox and inbox[-1][0] > at:  # what a front end still holds comes later
+            place = len(inbox) - 1
+            while place and inbox[place - 1][0] > at:
+                place -= 1
             inbox.insert(place, (at, request))
+        else:
+            inbox.append((at, request))
         if self._idle:
             self.next_time = min(self.next_time, at)
         elif self._series and at < self.next_time:
-            self._shorten(at)
+            self._steps, self.next_time = self._steps_until(at)
 
     def catch_up(self, now: float) -> None:
         """Take the turn at the last step boundary before `now`, in the midst of a jump: books are then up to date."""
@@ -118,22 +118,21 @@ class EngineLoop:
 
     def _start_series(self, line: Line, context: int, growth: int, most: int) -> None:
         """Plan up to `most` steps after the lead, of cost `line`; `context` tokens at first, `growth` more per step."""
-        self._a, self._b, valid = line
+        a, b, valid = line
         if most > 1 and valid != math.inf:
             most = max(1, min(most, math.ceil((valid - context) / growth)))
         self._series = True
-        self._context = context
+        self._first = a + b * context
+        self._half = 0.5 * b * growth
         self._growth = growth
-        self._steps = most if most > 1 else 1
-        self.next_time = self._boundary(self._steps)
+        steps = self._steps = most if most > 1 else 1
+        self.next_time = self._lead_end + steps * (self._first + self._half * (steps - 1))
         if self.inbox and self.inbox[0][0] < self.next_time:
             self._shorten(self.inbox[0][0])
 
     def _boundary(self, steps: int) -> float:
         """When the `steps`-th step of the series ends (s)."""
-        return self._lead_end + (
-            steps * self._a + self._b * (steps * self._context + self._growth * (steps * (steps - 1) // 2))
-        )
+        return self._lead_end + steps * (self._first + self._half * (steps - 1))
 
     def _shorten(self, at: float) -> None:
         """End the series at its first step boundary at or after `at` (s)."""
@@ -146,8 +145,8 @@ class EngineLoop:
         span = at - self._lead_end
         if span <= 0.0:
             return least, self._boundary(least)
-        half = 0.5 * self._b * self._growth
-        linear = self._a + self._b * self._context - half
+        half = self._half
+        linear = self._first - half
         if half > 0.0:
             root = 2.0 * span / (linear + math.sqrt(linear * linear + 4.0 * half * span))
         else:

@@ -1,8 +1,10 @@
-"""What happened, as flat columns: a row per request, a row per stretch of equal steps."""
+"""What happened, as flat rows: one per request, one per stretch of equal steps."""
 
 import struct
-from array import array
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
 
 from hasten.core.request import Request
 
@@ -10,94 +12,70 @@ OK: Final = 0
 REJECTED: Final = 1
 UNFINISHED: Final = 2
 
-_PIECE: Final = 8192  # rows that wait in a list before they become columns: appending to a list is cheaper
-
-RequestRow = tuple[int, float, float, float, float, float, int, int, int, int, int, int, int]
-GapRow = tuple[float, float, float, int, int]
+_REQUEST: Final = np.dtype(
+    [
+        ("id", "<i8"),
+        ("arrival", "<f8"),
+        ("queued", "<f8"),
+        ("scheduled", "<f8"),
+        ("first_token", "<f8"),
+        ("finish", "<f8"),
+        ("prompt_tokens", "<i4"),
+        ("output_tokens", "<i4"),
+        ("cached_tokens", "<i4"),
+        ("preemptions", "<i4"),
+        ("replica", "<i4"),
+        ("session", "<i4"),
+        ("status", "<i1"),
+    ]
+)
+_GAP: Final = np.dtype(
+    [("start", "<f8"), ("first", "<f8"), ("increment", "<f8"), ("count", "<i4"), ("weight", "<i4")]
+)
+_pack_request: Final = struct.Struct("<qdddddiiiiiib").pack
+pack_gap: Final = struct.Struct("<dddii").pack
+"""Bytes of one stretch of steps: (start, first, increment, count, weight)."""
 
 
 class Recorder:
-    """Request records and token gaps of one run, compact enough for millions of requests.
+    """Request records and token gaps of one run, packed: millions of requests fit. Times in seconds.
 
-    Gaps between output tokens are kept as arithmetic progressions (start, first gap, increment, steps, weight):
-    `weight` sequences each emitted `steps` tokens from `start` on, `first`, `first + increment`, ... seconds
-    apart. Every single gap can be rebuilt from them exactly. Times in seconds. Call `flush` before reading.
+    Gaps between output tokens are kept as arithmetic progressions (start, first gap, increment, count, weight):
+    `weight` sequences each emitted `count` tokens from `start` on, `first`, `first + increment`, ... seconds
+    apart. Every single gap can be rebuilt from them exactly. Whoever sees them appends them to `packed_gaps`.
     """
 
     def __init__(self) -> None:
-        self.id = array("q")
-        self.arrival = array("d")
-        self.drained = array("d")
-        self.scheduled = array("d")
-        self.first_token = array("d")
-        self.finish = array("d")
-        self.prompt_tokens = array("i")
-        self.output_tokens = array("i")
-        self.cached_tokens = array("i")
-        self.preemptions = array("i")
-        self.replica = array("i")
-        self.session = array("i")
-        self.status = array("b")
-        self.gap_start = array("d")
-        self.gap_first = array("d")
-        self.gap_increment = array("d")
-        self.gap_steps = array("i")
-        self.gap_weight = array("i")
-        self._requests: list[RequestRow] = []
-        self._gaps: list[GapRow] = []
-
-    def gaps(self, start: float, first: float, increment: float, steps: int, weight: int) -> None:
-        """`weight` sequences emitted `steps` tokens each, the first gap beginning at `start`."""
-        self._gaps.append((start, first, increment, steps, weight))
+        self.packed_gaps = bytearray()
+        self._requests = bytearray()
 
     def request(self, request: Request, output_tokens: int, replica: int, status: int) -> None:
         """The life of `request`, which ended or was cut off."""
-        self._requests.append(
-            (
-                request.id,
-                request.arrival,
-                request.drained,
-                request.scheduled,
-                request.first_token,
-                request.finish,
-                request.prompt_tokens,
-                output_tokens,
-                request.cached,
-                request.preemptions,
-                replica,
-                request.session,
-                status,
-            )
+        self._requests += _pack_request(
+            request.id,
+            request.arrival,
+            request.drained,
+            request.scheduled,
+            request.first_token,
+            request.finish,
+            request.prompt_tokens,
+            output_tokens,
+            request.cached,
+            request.preemptions,
+            replica,
+            request.session,
+            status,
         )
-        if len(self._gaps) > _PIECE:
-            self.flush()
 
-    def flush(self) -> None:
-        """Turn the rows that wait into columns."""
-        _deal(
-            self._requests,
-            (
-                self.id,
-                self.arrival,
-                self.drained,
-                self.scheduled,
-                self.first_token,
-                self.finish,
-                self.prompt_tokens,
-                self.output_tokens,
-                self.cached_tokens,
-                self.preemptions,
-                self.replica,
-                self.session,
-                self.status,
-            ),
-        )
-        gaps = (self.gap_start, self.gap_first, self.gap_increment, self.gap_steps, self.gap_weight)
-        _deal(self._gaps, gaps)
+    def request_columns(self) -> dict[str, npt.NDArray[Any]]:
+        """A value per request, in the order in which they ended."""
+        return _columns(self._requests, _REQUEST)
+
+    def gap_columns(self) -> dict[str, npt.NDArray[Any]]:
+        """A value per stretch of steps, in the order in which they ended."""
+        return _columns(self.packed_gaps, _GAP)
 
 
-def _deal(rows: list[RequestRow] | list[GapRow], columns: tuple[array, ...]) -> None:  # type: ignore[type-arg]
-    """Append `rows` to `columns` and empty them. Packing is ten times as fast as `array.extend`."""
-    for column, part in zip(columns, zip(*rows, strict=True), strict=False):
-        column.frombytes(struct.pack(f"{len(part)}{column.typecode}", *part))
-    rows.clear()
+def _columns(packed: bytearray, row: np.dtype[Any]) -> dict[str, npt.NDArray[Any]]:
+    rows = np.frombuffer(packed, row)
+    return {name: np.ascontiguousarray(rows[name]) for name in row.names or ()}

@@ -11,7 +11,7 @@ from hasten.latency.compiled import StepCost
 from hasten.sim.frontend import Frontend
 from hasten.sim.loop import EngineLoop
 from hasten.sim.recorder import Recorder
-from hasten.sim.tokens import NOBODY, Tokens
+from hasten.sim.tokens import NOBODY, SOON, Tokens
 
 
 class Replica(EngineLoop):
@@ -52,7 +52,7 @@ class Replica(EngineLoop):
             elif not scheduler.add(request, now):
                 self.turned_away.append(request)
         tokens = self.tokens
-        while len(in_flight) < self.depth:
+        while True:  # a turn comes when a place is free
             batch = scheduler.schedule(now)
             if tokens.log is not None:
                 tokens.log.decided(batch, now)
@@ -60,6 +60,8 @@ class Replica(EngineLoop):
                 break
             if batch.prefills or batch.preempted is not None:
                 tokens.note(batch)
+            if len(in_flight) >= self.depth:
+                break
         self._plan(now)
         return finished
 
@@ -96,16 +98,13 @@ class Replica(EngineLoop):
             return
         most = 1
         if not self.stepping:
-            stop = self.tokens.next_stop()
-            most = stop - last.clock + 1
-            if not pipelined:
-                most = scheduler.steady_steps(most - 1) + 1
-            elif self.tokens.may_end(head, stop):
+            stop = self.tokens.next_stop(head if pipelined else None)
+            if stop == SOON:
                 return
-            else:
-                most = scheduler.steady_steps(most)
-                if most < 1:
-                    return
+            least = 0 if pipelined else 1
+            most = scheduler.steady_steps(stop - last.clock + 1 - least) + least
+            if most < 1:
+                return
         n = last.num_decodes
         context = last.decode_context
         self._lead_end = lead_end
@@ -139,5 +138,5 @@ class Replica(EngineLoop):
             self.tokens.complete(self._lead_end)
             if steps == 0:
                 return NOBODY
-        gaps = (self._a + self._b * self._context, self._b * self._growth)
+        gaps = (self._first, 2.0 * self._half)
         return self.tokens.complete_series(steps, self._lead_end, gaps, now, pipelined)

@@ -76,7 +76,6 @@ class Simulation:
         finally:
             if collects:
                 gc.enable()
-        self.recorder.flush()
         self.now = max((replica.now for replica in self.replicas), default=0.0)
         if self.truth:
             raise RuntimeError(

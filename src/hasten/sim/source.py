@@ -36,14 +36,13 @@ class Rows:
         self.names_answers = work.names_answers
         self.tool = _listed(work.tool, part)
         self.slo = slo
-        optional = (work.block_ids, self.tool, self.priority, self.session, slo)
+        optional = (work.block_ids, self.caps, self.tool, self.priority, self.session, slo)
         self.has_more = any(each is not None for each in optional)
         self._work = work
 
     def request(self, at: int, arrival: float) -> Request:
         """The request of the row at position `at`, sent at `arrival` (s)."""
-        cap = NO_CAP if self.caps is None else self.caps[at]
-        made = Request(self.start + at, arrival, self.prompt[at], cap if cap > 0 else NO_CAP)
+        made = Request(self.start + at, arrival, self.prompt[at], NO_CAP)
         if self.has_more:
             self._complete(made, at)
         return made
@@ -51,6 +50,8 @@ class Rows:
     def _complete(self, made: Request, at: int) -> None:
         """What only some workloads have."""
         made.slo = self.slo
+        if self.caps is not None and self.caps[at] > 0:
+            made.max_tokens = self.caps[at]
         if self.blocks:
             made.block_ids = self._work.blocks_of(self.start + at)
             made.block_ends = self._work.ends_of(self.start + at)

@@ -13,10 +13,11 @@ from hasten.core.batch import Batch
 from hasten.core.policy import FOREVER
 from hasten.core.request import DECODING, FINISHED, WAITING, Request
 from hasten.core.scheduler import Scheduler
-from hasten.sim.recorder import Recorder
+from hasten.sim.recorder import Recorder, pack_gap
 from hasten.sim.steps import RankSteps
 
 NOBODY: Final[list[Request]] = []
+SOON: Final = -1
 
 
 class Tokens:
@@ -24,7 +25,7 @@ class Tokens:
 
     def __init__(self, scheduler: Scheduler, recorder: Recorder, truth: dict[int, int]) -> None:
         self.scheduler = scheduler
-        self.recorder = recorder
+        self._gaps = recorder.packed_gaps
         self.truth = truth
         self.decoded = 0  # tokens that decoding sequences emitted
         self._stops: list[tuple[int, int, Request]] = []  # (decode clock, admission order, request)
@@ -54,23 +55,20 @@ class Tokens:
                     else:
                         request.last_token = self._late.pop(request.id, self._emitted)
 
-    def next_stop(self) -> int:
-        """The decode clock at which the next answer ends by content; FOREVER if none does."""
+    def next_stop(self, lead: Batch | None) -> int:
+        """The decode clock at which the next answer ends by content; FOREVER if none does.
+
+        SOON if a request may end with `lead`, which is in flight.
+        """
+        if lead is not None and (lead.closing is not None or self._one_token):
+            return SOON
         stops = self._stops
         while stops:
             clock, order, request = stops[0]
             if (request.status == DECODING and request.order == order) or _is_live(clock, order, request):
-                return clock
+                return SOON if lead is not None and clock <= lead.clock and lead.num_decodes else clock
             heappop(stops)
         return FOREVER
-
-    def may_end(self, batch: Batch, stop: int) -> bool:
-        """Whether a request may finish with `batch`, which is in flight; `stop` is what `next_stop` says."""
-        return (
-            (stop <= batch.clock and batch.num_decodes > 0)
-            or batch.closing is not None
-            or bool(self._one_token)
-        )
 
     # ---- what ended -------------------------------------------------------------------------------------
 
@@ -88,7 +86,8 @@ class Tokens:
                 if self._late:
                     self._log_step(at, weight)
                 else:
-                    self.recorder.gaps(self._emitted, at - self._emitted, 0.0, 1, weight)
+                    emitted = self._emitted
+                    self._gaps += pack_gap(emitted, at - emitted, 0.0, 1, weight)
             self._emitted = at
             if self._in_doubt:
                 self._settle(batch.clock, at)
@@ -109,12 +108,20 @@ class Tokens:
         scheduler = self.scheduler
         last = scheduler.in_flight[0]
         weight = last.num_decodes - last.padding
+        self.decoded += steps * weight
         if weight > 0:
-            self._log_series(steps, start, gaps, weight)
+            first, increment = gaps
+            more = steps
+            if self._late or self._emitted != start:
+                self._log_step(start + first, weight)
+                start += first
+                first += increment
+                more -= 1
+            if more:
+                self._gaps += pack_gap(start, first, increment, more, weight)
         if self.log is not None:
             self.log.ended(now, steps, stays=pipelined)
         self._emitted = now
-        self.decoded += steps * weight
         clock = last.clock + steps - 1
         stopped = self._stopped_by(clock) if self._stops and self._stops[0][0] <= clock else NOBODY
         if pipelined:
@@ -149,7 +156,8 @@ class Tokens:
             if request.first_token < 0.0:
                 request.first_token = at
             else:
-                self.recorder.gaps(request.last_token, at - request.last_token, 0.0, 1, 1)
+                since = request.last_token
+                self._gaps += pack_gap(since, at - since, 0.0, 1, 1)
             waits = request.status == WAITING  # preempted while its token was in flight
             request.last_token = at if waits else -1.0
             ends = batch.closing is not None and request in batch.closing
@@ -165,22 +173,11 @@ class Tokens:
         """`weight` sequences emitted at `at` (s); those that joined since the last emission have gaps of their own."""
         late = self._late
         for since in late.values():
-            self.recorder.gaps(since, at - since, 0.0, 1, 1)
+            self._gaps += pack_gap(since, at - since, 0.0, 1, 1)
         weight -= len(late)
         late.clear()
         if weight > 0:
-            self.recorder.gaps(self._emitted, at - self._emitted, 0.0, 1, weight)
-
-    def _log_series(self, steps: int, start: float, gaps: tuple[float, float], weight: int) -> None:
-        """`weight` sequences emitted `steps` tokens each, in a series of steps that began at `start` (s)."""
-        first, increment = gaps
-        if self._late or self._emitted != start:
-            self._log_step(start + first, weight)
-            start += first
-            first += increment
-            steps -= 1
-        if steps:
-            self.recorder.gaps(start, first, increment, steps, weight)
+            self._gaps += pack_gap(self._emitted, at - self._emitted, 0.0, 1, weight)
 
 
 def _is_live(at: int, order: int, request: Request) -> bool:

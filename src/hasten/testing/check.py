@@ -42,7 +42,7 @@ LAWS = (
         "Every request ends, under overload too, unless the policy declares that it may starve some.",
     ),
     Law("requests_conserved", "Every request ends once, with all of its tokens."),
-    Law("stamps", "Arrival <= drained <= scheduled <= first token <= finish."),
+    Law("stamps", "Arrival <= queued <= scheduled <= first token <= finish."),
     Law("same_seed", "Two runs of one case are equal to the last bit."),
     Law(
         "jump_equals_step",

@@ -138,7 +138,7 @@ def requests_are_conserved(trial: Trial) -> None:
 
 
 def stamps_are_ordered(trial: Trial) -> None:
-    """Arrival <= drained <= scheduled <= first token <= finish, for every request that was served."""
+    """Arrival <= queued <= scheduled <= first token <= finish, for every request that was served."""
     for id, row in trial.stepped.rows.items():
         if row.status != OK:
             continue

@@ -29,7 +29,7 @@ class Row(NamedTuple):
     """How one request fared. Times in seconds; -1 for what never happened."""
 
     arrival: float
-    drained: float
+    queued: float
     scheduled: float
     first_token: float
     finish: float
@@ -215,28 +215,16 @@ def _check_untouched(case: Case, requests: dict[int, Request]) -> None:
 
 def _outcome(recorder: Recorder, requests: dict[int, Request]) -> Outcome:
     outcome = Outcome()
-    rows = zip(
-        recorder.arrival,
-        recorder.drained,
-        recorder.scheduled,
-        recorder.first_token,
-        recorder.finish,
-        recorder.output_tokens,
-        recorder.cached_tokens,
-        recorder.preemptions,
-        recorder.replica,
-        recorder.status,
-        strict=True,
-    )
-    for id, row in zip(recorder.id, rows, strict=True):
+    columns = {name: values.tolist() for name, values in recorder.request_columns().items()}
+    rows = zip(*(columns[name] for name in Row._fields), strict=True)
+    for id, row in zip(columns["id"], rows, strict=True):
         if id in outcome.rows:
             raise LawBroken("requests_conserved", f"request {id} ended twice")
         outcome.rows[id] = Row(*row)
-    series = zip(
-        recorder.gap_first, recorder.gap_increment, recorder.gap_steps, recorder.gap_weight, strict=True
-    )
-    for first, increment, steps, weight in series:
-        for step in range(steps):
+    series = {name: values.tolist() for name, values in recorder.gap_columns().items()}
+    names = ("first", "increment", "count", "weight")
+    for first, increment, count, weight in zip(*(series[name] for name in names), strict=True):
+        for step in range(count):
             outcome.gaps.extend([first + increment * step] * weight)
     outcome.gaps.sort()
     outcome.predicted = {id: request.predicted_output for id, request in requests.items()}

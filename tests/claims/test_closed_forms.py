@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hasten.claims import async_lm, one_bit, skip_predict, token_limit
+from hasten.claims import async_lm, mixing, one_bit, skip_predict, token_limit
 from hasten.deployment import Deployment
 from hasten.errors import InputError
 from hasten.latency.relay import decode_step, tokens_read
 from hasten.models import load_model
 from hasten.plan.kinetics import attempt_cost, keys_seen
 from hasten.plan.token_limit import single_server
+from hasten.policies.cache.mixing import FixedShare, Ghost
 
 pages = st.lists(st.integers(0, 7), min_size=1, max_size=60)
 times = st.lists(st.tuples(st.floats(0.01, 10), st.floats(0, 10)), min_size=1, max_size=5)
@@ -178,3 +179,48 @@ def test_relay_saves_kv_time_and_pays_launches() -> None:
     assert relayed.launches > plain.launches
     with pytest.raises(InputError, match="windows"):
         decode_step(Deployment.of("mistral-7b-v0.1", "a100-sxm-80g").latency, 2, 8000, 256, relay=True)
+
+
+@given(pages, st.integers(1, 6))
+def test_one_predictor_mixed_with_itself_is_itself(touched: list[int], size: int) -> None:
+    recency = mixing.by_recency(touched)
+    assert sum(mixing.missed(touched, recency, size)) == one_bit.lru(touched, size)
+    assert mixing.mixed(touched, [recency, recency], size) == one_bit.lru(touched, size)
+
+
+@given(pages, st.integers(1, 6))
+def test_right_predictions_are_optimal_and_no_mix_does_better(touched: list[int], size: int) -> None:
+    least, _ = one_bit.belady(touched, one_bit.next_uses(touched), size)
+    right = mixing.by_prediction(touched, 0.0, 0)
+    assert sum(mixing.missed(touched, right, size)) == least
+    assert (
+        mixing.mixed(touched, [mixing.by_recency(touched), right, mixing.by_frequency(touched)], size)
+        >= least
+    )
+
+
+def test_shares_move_to_who_loses_less_and_back() -> None:
+    """w <- (1 - share) w exp(-rate loss) / sum + share / 2, by hand; nobody is ever forgotten."""
+    mix = FixedShare(2, 0.5, 0.1)
+    mix.lose([1.0, 0.0])
+    lost = math.exp(-0.5)
+    assert mix.weights == pytest.approx([0.9 * lost / (1 + lost) + 0.05, 0.9 / (1 + lost) + 0.05])
+    assert mix.leader == 1
+    for _ in range(1000):
+        mix.lose([3.0, 2.0])
+    assert sum(mix.weights) == pytest.approx(1.0)
+    assert min(mix.weights) >= 0.05
+    for _ in range(10):
+        mix.lose([0.0, 1.0])
+    assert mix.leader == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5)), max_size=60), st.integers(1, 20))
+def test_a_ghost_holds_no_more_than_its_size(uses: list[tuple[int, int]], size: int) -> None:
+    """With scores by time it is LRU by blocks: what was used last is there unless it alone is too large."""
+    ghost = Ghost()
+    for at, (key, blocks) in enumerate(uses):
+        before = ghost.held.get(key, (0, 0))[0]
+        assert ghost.touch(key, blocks, float(at), size) == max(0, blocks - before)
+        assert sum(held for held, _ in ghost.held.values()) <= size
+        assert (key in ghost.held) == (blocks <= size)

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.engine.engines import BLOCK, Harness, some_prompts, tiny_decoder, tiny_weights
 
+from hasten.deployment import Deployment
 from hasten.engine.graphs import (
     NARROWEST,
     SIZES,
@@ -38,6 +39,12 @@ def test_sizes_hold_what_they_are_for(count: int) -> None:
         assert size >= count
         assert size - count < 8
         assert size_for(size) == size
+
+
+def test_the_simulator_knows_the_sizes() -> None:
+    on_gpu = Deployment.of("llama-3.1-8b", "h100-sxm", engine="hasten")
+    assert on_gpu.limits.graph_sizes == SIZES
+    assert Deployment.of("llama-3.1-8b", "cpu", engine="hasten").limits.graph_sizes == ()
 
 
 @given(st.integers(1, 1 << 20))

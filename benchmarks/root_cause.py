@@ -24,7 +24,6 @@ from pathlib import Path
 import numpy as np
 
 from hasten.explain.culprits import (
-    Series,
     correlations,
     culprits,
     deviations,
@@ -34,6 +33,7 @@ from hasten.explain.culprits import (
     walk,
 )
 from hasten.explain.proximity import average_precision
+from hasten.explain.series import Series
 
 DATA = Path(__file__).resolve().parent / "data" / "petshop-rca.npz"
 STEP = 300.0

@@ -13,8 +13,9 @@ from tests.tooling.scripts import load
 
 from hasten.cli import main
 from hasten.errors import InputError
-from hasten.explain.culprits import Series, change_points, culprits, granger, walk
+from hasten.explain.culprits import change_points, culprits, granger, walk
 from hasten.explain.proximity import average_precision, soft_labels
+from hasten.explain.series import Series
 
 
 @pytest.fixture(scope="module")

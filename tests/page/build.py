@@ -10,9 +10,10 @@ import numpy as np
 
 from hasten.core.request import SLO
 from hasten.deployment import Deployment
+from hasten.disaggregation import Disaggregated
 from hasten.explain.attribution import Attribution
 from hasten.explain.labels import LABELS
-from hasten.explain.setup import Setup
+from hasten.explain.setup import PooledSetup, Setup
 from hasten.page.run import Heading, run_data
 from hasten.report.records import Records
 from hasten.report.report import Report
@@ -35,6 +36,14 @@ def played() -> tuple[Report, Attribution, StepLog]:
     """The run."""
     deployment = Deployment.of("llama-3.1-8b", "l40s", replicas=2)
     return Setup(deployment=deployment, work=workload(), slo=SLO(ttft=0.4, tpot=0.05)).attributed()
+
+
+@cache
+def split() -> tuple[Report, Attribution, StepLog]:
+    """The same requests on a prefill and a decode replica, with a slow link between them."""
+    each = Deployment.of("llama-3.1-8b", "l40s")
+    deployment = Disaggregated.of(each, each, "ethernet-10")
+    return PooledSetup(deployment=deployment, work=workload(60, rate=2.0)).attributed()
 
 
 def large(size: int = 100_000) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.page.browser import Tab, chromium
-from tests.page.build import large, played
+from tests.page.build import large, played, split
 
 from hasten.page.document import save
 from hasten.page.run import Heading, run_data
@@ -50,6 +50,34 @@ def test_it_draws_every_chart_and_asks_nobody(tab, address):
     assert page.locator(".limit-text").count() == 2
     ids = page.evaluate("[...document.querySelectorAll('[id]')].map((each) => each.id)")
     assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_two_pools_and_what_moves_between_them(browser, tmp_path, scheme):
+    report, found, log = split()
+    path = tmp_path / "pools.html"
+    save(
+        path,
+        "pools",
+        run_data(Heading(model="m", deployment="d", workload="w"), report, found=found, log=log),
+    )
+    tab = Tab(browser, color_scheme=scheme)
+    page = tab.open(path.as_uri())
+    steps = page.locator("figure", has_text="Steps, queue and KV cache over time")
+    words = steps.locator("svg text").all_text_contents()
+    assert {"prefill 0", "decode 1", "KV on its way"} <= set(words)
+    assert steps.locator(".moving-line").count() == 1
+    page.get_by_role("button", name="TPOT", exact=True).click()
+    causes = page.locator("figure", has_text="Where the milliseconds go")
+    assert "KV on its way" in causes.locator(".legend").inner_text()
+    colours = {
+        page.evaluate("(each) => getComputedStyle(each).fill", part.element_handle())
+        for part in causes.locator(".part.moving").all()
+    }
+    assert len(colours) == 1
+    assert colours.isdisjoint({"rgb(0, 0, 0)", "none"})
+    assert tab.complaints == []
+    page.close()
 
 
 def test_the_table_filters_and_says_what_is_wrong_with_a_filter(tab):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.page.build import large, played
+from tests.page.build import large, played, split
 
 from hasten.explain.labels import LABELS
 from hasten.page import causes, columns, steps
@@ -47,6 +47,21 @@ def test_a_band_is_made_of_its_labels_and_bands_of_all_requests():
             assert sum(band["labels_ms"].values()) == pytest.approx(band["mean_ms"], rel=1e-9)
         means = [band["mean_ms"] for band in bands]
         assert means == sorted(means)
+
+
+def test_what_is_on_its_way_between_pools_is_counted():
+    report, found, log = split()
+    whole = run_data(HEADING, report, found=found, log=log)["timeline"]
+    assert [each["name"] for each in whole["ranks"]] == ["prefill 0", "decode 1"]
+    times, counts = (columns.read(whole["moving"][name]) for name in ("begin_s", "requests"))
+    ways = [way for way in log.handovers.values() if way.travels]
+    assert (np.diff(times) >= 0.0).all()
+    assert counts.min() == counts[-1] == 0
+    middle = times[len(times) // 2] + 1e-6
+    assert counts[np.searchsorted(times, middle) - 1] == sum(
+        way.pulled < middle < way.arrives for way in ways
+    )
+    assert "moving" not in data()["timeline"]
 
 
 def test_shares_of_a_life_sum_to_one():

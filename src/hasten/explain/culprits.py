@@ -8,15 +8,14 @@ deviate and move with the alarm, and stays where a deviation is larger than that
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from hasten.errors import InputError
+from hasten.explain.series import Series
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,21 +28,6 @@ FLOOR = (
 
 
 @dataclass(frozen=True)
-class Series:
-    """Aligned series: `times` (s), rising; `values` with a row per time and a column per name, NaN where missing."""
-
-    times: Floats
-    names: tuple[str, ...]
-    values: Floats
-
-    def column(self, name: str) -> int:
-        """The column of a series. Raises InputError for an unknown name."""
-        if name not in self.names:
-            raise InputError(f"no series is called {name!r}: there are {', '.join(self.names[:8])}, ...")
-        return self.names.index(name)
-
-
-@dataclass(frozen=True)
 class Culprit:
     """One suspect: its share of the walk, how far it deviates (sigmas), its correlation with the alarm, and its onset
     (s; NaN: none)."""
@@ -53,30 +37,6 @@ class Culprit:
     deviation: float
     correlation: float
     onset: float
-
-
-def load_series(path: Path) -> Series:
-    """Read a CSV: a column `time_s`, then one column per component. Raises InputError naming file and line."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: can't be read: {error}") from None
-    if not rows or len(rows[0]) < 3 or rows[0][0] != "time_s":
-        raise InputError(f"{path}: line 1: give a header time_s,<component>,<component>,...")
-    values = np.full((len(rows) - 1, len(rows[0])), np.nan)
-    for line, row in enumerate(rows[1:], start=2):
-        if len(row) != len(rows[0]):
-            raise InputError(f"{path}: line {line}: has {len(row)} fields, the header has {len(rows[0])}")
-        for place, cell in enumerate(row):
-            try:
-                values[line - 2, place] = float(cell) if cell else np.nan
-            except ValueError:
-                raise InputError(f"{path}: line {line}, {rows[0][place]}: {cell!r} is no number") from None
-    times = values[:, 0]
-    if len(times) < 4 or not (np.diff(times) > 0).all():
-        raise InputError(f"{path}: time_s must rise from line to line, and 4 lines are the least")
-    return Series(times, tuple(rows[0][1:]), values[:, 1:])
 
 
 # ---- evidence -------------------------------------------------------------------------------------------

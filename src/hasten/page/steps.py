@@ -34,7 +34,7 @@ def timeline(log: RunLog, blocks: Sequence[int], *, most: int = MOST_CELLS) -> d
             name += f", rank {seen[rank.replica]}"
         seen[rank.replica] += 1
         found.append({"name": name, **_cells(rank, held, room)})
-    return {"ranks": found}
+    return {"ranks": found} | _moving(log, most)
 
 
 def _cells(rank: RankLog, blocks: int, room: int) -> dict[str, Any]:
@@ -44,7 +44,10 @@ def _cells(rank: RankLog, blocks: int, room: int) -> dict[str, Any]:
     busy = np.where(rows.is_idle, 0.0, rows.end - rows.begin)
     tokens = np.zeros(size)
     for row, _, amount, _, _ in rank.chunks:
-        tokens[row] += amount
+        if (
+            amount > 1 or rank.role != "decode"
+        ):  # there, one token goes on with what another pool has computed
+            tokens[row] += amount
     has_prefill = tokens > 0.0
     end = np.maximum.reduceat(rows.end, begins) if size else rows.end
     begin = rows.begin[begins]
@@ -67,6 +70,23 @@ def _cells(rank: RankLog, blocks: int, room: int) -> dict[str, Any]:
         "prefill_tokens": columns.integers(np.add.reduceat(tokens, begins) if size else tokens),
         "kv_share": columns.shares(_peak(rows.blocks, begins) / max(1, blocks), bits=16),
         "waiting": columns.integers(_peak(rows.waiting, begins)),
+    }
+
+
+def _moving(log: RunLog, most: int) -> dict[str, Any]:
+    """How many requests' KV waited for a link or crossed one, from each change on; nothing without pools."""
+    ways = [way for way in log.handovers.values() if way.travels]
+    if not ways:
+        return {}
+    times = np.array([*(way.pulled for way in ways), *(way.arrives for way in ways)])
+    order = np.argsort(times, kind="stable")
+    times, counts = times[order], np.cumsum(np.repeat([1, -1], len(ways))[order])
+    begins = np.arange(times.size) if times.size <= most else _grouped(times, most)
+    return {
+        "moving": {
+            "begin_s": columns.evenly(times[begins]),
+            "requests": columns.integers(_peak(counts, begins)),
+        }
     }
 
 

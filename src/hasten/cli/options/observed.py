@@ -32,10 +32,13 @@ def add_observed(parser: ArgumentParser) -> None:
         "--metrics",
         type=Path,
         metavar="FILE",
-        help="time series of components, .csv: a column time_s, then one per component",
+        help="time series of components: a .csv with a column time_s, then one per component; successive /metrics "
+        "pages in one file or a folder; or the JSON of Prometheus' query_range",
     )
     group.add_argument(
-        "--alarm", metavar="NAME", help="the component of --metrics that is slow (default: the last)"
+        "--alarm",
+        metavar="NAME",
+        help="the series of --metrics that is slow (default: the last column; of server metrics, time to first token)",
     )
     group.add_argument(
         "--since",
@@ -146,10 +149,11 @@ def _read(path: Path) -> str:
 
 
 def _culprits(args: Namespace) -> tuple[dict[str, Any], list[str]]:
-    from hasten.explain.culprits import change_points, culprits, load_series
+    from hasten.explain.culprits import change_points, culprits
+    from hasten.explain.series import load_series
 
     series = load_series(args.metrics)
-    alarm = series.names[-1] if args.alarm is None else args.alarm
+    alarm = series.alarm if args.alarm is None else args.alarm
     column = series.values[:, series.column(alarm)]
     cuts = [float(series.times[row]) for row in change_points(column)]
     since = args.since
@@ -175,6 +179,7 @@ def _culprits(args: Namespace) -> tuple[dict[str, Any], list[str]]:
         table.table(header, rows, right=(1, 2, 3, 4)),
         "",
         "Origin: measured series; causes from lagged dependences are evidence, no proof: a common cause looks alike",
+        *(f"Can't be known: {note}" for note in series.notes),
     ]
     figures = {
         "alarm": alarm,
@@ -190,6 +195,7 @@ def _culprits(args: Namespace) -> tuple[dict[str, Any], list[str]]:
             }
             for each in found
         ],
+        "unknown": list(series.notes),
     }
     return figures, lines
 

@@ -99,7 +99,7 @@ function compositionFigure() {
   const below = el("details", {}, el("summary", { text: "Every cause by percentile, in milliseconds" }), table);
   const legend = el("ul", { class: "legend" });
   const chart = figure("Where the milliseconds go", {
-    note: "Mean of the requests between two percentiles, slowest at the bottom. Orange is time that is not the request's own work.",
+    note: "Mean of the requests between two percentiles, slowest at the bottom. Orange and plum are time that is not the request's own work.",
     name: "composition", wide: true,
     tools: [
       choice("Metric", METRICS.map(([key, text]) => [key, text]), metric, (key) => { metric = key; update(run); }),

@@ -81,5 +81,6 @@ function decodedRun(data) {
     const { name, cells, merged, ...columns } = rank;
     return { name, cells, merged, ...decoded(columns) };
   });
-  return { ...data, rows, size, limits, sorted, lives, ranks };
+  const moving = data.timeline?.moving && decoded(data.timeline.moving);
+  return { ...data, rows, size, limits, sorted, lives, ranks, moving };
 }

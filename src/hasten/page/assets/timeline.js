@@ -105,6 +105,20 @@ function sampled(rank, span, count) {
   return found;
 }
 
+// Per pixel: the most requests whose KV was on its way between pools.
+function held(moving, span, count) {
+  const found = new Float64Array(count);
+  const width = (span[1] - span[0]) / count;
+  const last = moving.begin_s.length - 1;
+  for (let at = cellAt(moving.begin_s, span[0]); at <= last && moving.begin_s[at] < span[1]; at++) {
+    const end = at < last ? moving.begin_s[at + 1] : span[1];
+    const first = Math.max(0, Math.floor((moving.begin_s[at] - span[0]) / width));
+    const until = Math.min(count - 1, Math.floor((end - span[0]) / width));
+    for (let pixel = first; pixel <= until; pixel++) found[pixel] = Math.max(found[pixel], moving.requests[at]);
+  }
+  return found;
+}
+
 function areaPath(low, high, x, y) {
   let up = "";
   let down = "";
@@ -121,7 +135,7 @@ function drawTimeline(run, span, width) {
   const ranks = run.ranks.slice(0, most);
   const [band, gap] = ranks.length > few ? [13, 4] : [26, 7];
   const bands = ranks.length * (band + gap);
-  const height = 22 + bands + 2 * (lane + 26) + 14;
+  const height = 22 + bands + (run.moving ? 3 : 2) * (lane + 26) + 14;
   const svg = canvas(width, height, `Timeline of ${plural(ranks.length, ranks[0].name.includes("rank") ? "rank" : "replica")} from ${duration(span[0] * 1e3)} to ${duration(span[1] * 1e3)}`);
   const count = Math.max(50, Math.floor((width - left - right) / 1.5));
   const pixel = linear(0, count, left, width - right);
@@ -144,6 +158,10 @@ function drawTimeline(run, span, width) {
   const waits = peak("waiting");
   lanes(svg, 22 + bands + 18, { name: "longest queue", series: [waits], top: Math.max(1, ...waits), words: (value) => significant(value), kind: "wait-line", pixel, width });
   lanes(svg, 22 + bands + lane + 44, { name: "KV cache", series: samples.map((each) => each.kv), top: 1, words: (value) => percent(value, 0), kind: "kv-line", pixel, width });
+  if (run.moving) {
+    const moving = held(run.moving, span, count);
+    lanes(svg, 22 + bands + 2 * lane + 70, { name: "KV on its way", series: [moving], top: Math.max(1, ...moving), words: (value) => significant(value), kind: "moving-line", pixel, width });
+  }
   const x = linear(span[0], span[1], left, width - right);
   for (const value of ticks(span[0], span[1], Math.max(3, Math.floor(width / 110)))) {
     svg.append(write(x(value), height - 2, clock(value, span), { class: "tick", "text-anchor": "middle" }));

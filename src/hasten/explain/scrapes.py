@@ -1,0 +1,200 @@
+"""Samples of metrics with their times: successive /metrics pages in Prometheus' text format, and range queries' JSON.
+
+Sources: "Exposition formats" and "HTTP API, range queries" of the Prometheus documentation.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hasten.errors import InputError
+
+Labels = tuple[tuple[str, str], ...]
+
+_SAMPLE = re.compile(
+    r"(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})?\s+(?P<value>\S+)(?:\s+(?P<stamp>-?\d+))?\s*$"
+)
+_LABEL = re.compile(r'\s*([a-zA-Z_]\w*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
+_TIME = re.compile(r"#\s*time_s\s+(?P<time>\S+)\s*$")
+_EPOCH = re.compile(r"\d{9,}(?:\.\d+)?")
+_CLOCK = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)[T_ -]?(\d\d)[:h-]?(\d\d)[:m-]?(\d\d)")
+_MILLISECONDS = 1e11  # an epoch above is in ms: in s it would lie after the year 5000
+_PAGE = Sequence[tuple[str, str, float]]
+
+RECIPE = (
+    'save them with `while sleep 5; do echo "# time_s $(date +%s)"; curl -s localhost:8000/metrics; done > FILE`, or '
+    "each page to a file of its own with its time in the name"
+)
+
+
+class Point(NamedTuple):
+    """One sample: when (s), and what."""
+
+    time: float
+    name: str
+    labels: Labels
+    value: float
+
+
+def is_json(text: str) -> bool:
+    """Whether the text looks like JSON."""
+    return text.lstrip()[:1] in ("{", "[")
+
+
+def is_scrape(text: str) -> bool:
+    """Whether the text looks like a page of metrics: comments and samples."""
+    lines = [line for line in text.splitlines() if line.strip()][:50]
+    if any(line.startswith(("# TYPE", "# HELP", "# time_s")) for line in lines):
+        return True
+    return any(match and match["value"][0] in "+-.0123456789NI" for match in map(_SAMPLE.match, lines))
+
+
+# ---- pages ----------------------------------------------------------------------------------------------
+
+
+def scrape_points(pages: _PAGE) -> Iterator[Point]:
+    """Samples of pages given as (name, text, when the file was written).
+
+    A page's time is that of its `# time_s` line, of its samples' stamps, or in its file's name; where several files
+    have none of these, when they were written. Raises InputError naming file and line.
+    """
+    for name, text, written in pages:
+        fallback = _time_in(name)
+        if fallback is None and len(pages) > 1:
+            fallback = written
+        for number, page in enumerate(_split(text)):
+            yield from _page_points(name, page, fallback if number == 0 else None)
+
+
+def _split(text: str) -> Iterator[list[tuple[int, str]]]:
+    """The pages of a text as numbered lines: a new one begins with a time, or where a sample comes again."""
+    page: list[tuple[int, str]] = []
+    seen: set[str] = set()
+    held: list[tuple[int, str]] = []  # comments, which belong to what follows them
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            if _TIME.match(line) and seen:
+                yield page
+                page, seen = [], set()
+            held.append((number, line))
+            continue
+        key = line.rpartition("}")[0] or line.split()[0]
+        if key in seen:
+            yield page
+            page, seen = [], set()
+        page += [*held, (number, line)]
+        held = []
+        seen.add(key)
+    if seen:
+        yield page
+
+
+def _page_points(where: str, page: Sequence[tuple[int, str]], fallback: float | None) -> Iterator[Point]:
+    time = fallback
+    for number, line in page:
+        timed = _TIME.match(line)
+        if timed:
+            time = _number(timed["time"], f"{where}: line {number}")
+        if line.startswith("#") or not line.strip():
+            continue
+        match = _SAMPLE.match(line)
+        if match is None:
+            raise InputError(f"{where}: line {number}: {line[:60]!r} is no metric: is the page cut?")
+        at = time
+        if match["stamp"] and time is None:
+            at = float(match["stamp"]) / 1e3
+        if at is None:
+            raise InputError(f"{where}: line {number}: the page has no time: {RECIPE}")
+        value = _number(match["value"], f"{where}: line {number}, {match['name']}")
+        yield Point(at, match["name"], _labels(match["labels"] or "", f"{where}: line {number}"), value)
+
+
+def _labels(text: str, where: str) -> Labels:
+    found, at = [], 0
+    while at < len(text.rstrip()):
+        match = _LABEL.match(text, at)
+        if match is None:
+            raise InputError(f"{where}: labels {{{text[:60]}}} can't be read: is the page cut?")
+        found.append((match[1], match[2]))
+        at = match.end()
+    return tuple(sorted(found))
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{where}: {text!r} is no number") from None
+
+
+def _time_in(name: str) -> float | None:
+    """The time in a file's name (s): an epoch in s or ms, or a date with a time of day (UTC); None without."""
+    stem = Path(name).name
+    clock = _CLOCK.search(stem)
+    if clock:
+        try:
+            return datetime(*(int(each) for each in clock.groups()), tzinfo=UTC).timestamp()  # type: ignore[misc,arg-type]
+        except ValueError:
+            return None
+    epoch = _EPOCH.search(stem)
+    if epoch is None:
+        return None
+    time = float(epoch[0])
+    return time / 1e3 if time > _MILLISECONDS else time
+
+
+# ---- range queries --------------------------------------------------------------------------------------
+
+
+def json_points(text: str, where: str) -> Iterator[Point]:
+    """Samples of one answer of `query_range`, or of a list of them. What a query calculated is named after its file.
+
+    Raises InputError saying what is wrong.
+    """
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{where}: line {error.lineno}: is no JSON ({error.msg}): is the file cut?"
+        ) from None
+    name = Path(where).stem
+    if not isinstance(data, list):
+        yield from _matrix(data, where, name)
+        return
+    for number, answer in enumerate(data):
+        yield from _matrix(answer, f"{where}: answer {number}", f"{name} {number}")
+
+
+def _matrix(answer: Any, where: str, unnamed: str) -> Iterator[Point]:
+    if not isinstance(answer, dict) or "status" not in answer:
+        raise InputError(f'{where}: has no "status": give the answer of /api/v1/query_range as it came')
+    if answer["status"] != "success":
+        raise InputError(f"{where}: Prometheus answered {answer.get('error', answer['status'])!r}: ask again")
+    data = answer.get("data")
+    data = data if isinstance(data, dict) else {}
+    kind = data.get("resultType")
+    if kind != "matrix":
+        raise InputError(
+            f"{where}: data.resultType is {kind!r}: series come from query_range, which answers 'matrix'"
+        )
+    for at, result in enumerate(data["result"] if isinstance(data.get("result"), list) else []):
+        place = f"{where}: data.result[{at}]"
+        metric = result.get("metric") if isinstance(result, dict) else None
+        values = result.get("values") if isinstance(result, dict) else None
+        if not isinstance(metric, dict) or not isinstance(values, list):
+            raise InputError(f"{place}: needs metric and values: of native histograms ask for sum and count")
+        labels = {str(key): str(value) for key, value in metric.items()}
+        name = labels.pop("__name__", "") or unnamed
+        for row, pair in enumerate(values):
+            try:
+                time, value = float(pair[0]), float(pair[1])
+            except (TypeError, ValueError, IndexError, KeyError):
+                raise InputError(f"{place}.values[{row}]: {pair!r} is no [time, value]") from None
+            if math.isfinite(time):
+                yield Point(time, name, tuple(sorted(labels.items())), value)

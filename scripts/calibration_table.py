@@ -100,6 +100,8 @@ def step_rows() -> Iterator[list[str]]:
                 if count == 10:
                     inside += [abs(g) <= stated(scored, each) for g, each in zip(gaps, rest, strict=True)]
             cells.append(f"{np.mean(errors):.1%}")
+        every = replace(made, calibration=calibrate(made, samples, prior=prior).calibration)
+        cells.append(f"{np.mean([abs(gap(every, each)) for each in samples]):.1%}")
         yield [*cells, f"{np.mean(inside):.0%}"]
 
 
@@ -203,6 +205,7 @@ def main() -> int:
         "timed",
         "before",
         *(f"{count} samples" for count in COUNTS),
+        "fitted to all",
         "within stated error",
     ]
     page = filled(page, "step table", table(head, step_rows()))

@@ -60,11 +60,10 @@ def row_of(point: Point) -> dict[str, str]:
     }
     if reason is None:
         base = simulate_point(point)
-        row |= {"tpot_ms": number(base.tpot * 1e3)}
+        row |= {"ttft_ms": number(base.ttft * 1e3), "tpot_ms": number(base.tpot * 1e3)}
         if not point.is_split:
             found = seen(point, base)
             row |= {
-                "ttft_ms": number(base.ttft * 1e3),
                 "ttft_prefill_share": f"{found.ttft_share:.3f}",
                 "tpot_prefill_share": f"{found.tpot_share:.3f}",
             }

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import fmean, median
 
 import numpy as np
+from interval_tables import interval_table
 from pages import table
 
 from hasten.accuracy.offsets import windows
@@ -108,13 +109,13 @@ def ten_table(rows: list[Row]) -> str:
 
 
 def others_table(rows: list[Row]) -> str:
-    """Other engines, and decode workers of split deployments."""
+    """Other engines, and split deployments."""
     lines = []
     for engine in ("sglang", "trtllm"):
         for key, some in grouped(scored(rows, engine), "engine", "model", "device", "precision").items():
             lines.append([*key, "together", str(len(some)), *figures(some)])
     for key, some in grouped(scored(rows, mode="disagg"), "engine", "model", "device", "precision").items():
-        lines.append([*key, "split, decode workers", str(len(some)), *figures(some, ("tpot",)), "", ""])
+        lines.append([*key, "split", str(len(some)), *figures(some)])
     return table(["engine", *HEAD[:3], "prefill and decode", *HEAD[4:]], lines)
 
 
@@ -404,4 +405,7 @@ def tables(rows: list[Row]) -> dict[str, str]:
         "others table": others_table(rows),
         "left out table": left_out_table(rows),
         "coverage table": coverage_table(rows),
+        "interval table": interval_table(
+            {"dense, data sheets": seen_points(rows, False), "experts, data sheets": seen_points(rows, True)}
+        ),
     }

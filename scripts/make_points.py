@@ -39,6 +39,9 @@ COLUMNS = (
     "tp",
     "ep",
     "decode_workers",
+    "prefill_workers",
+    "prefill_tp",
+    "prefill_ep",
     "input_tokens",
     "output_tokens",
     "shortest_share",
@@ -89,8 +92,11 @@ def point(row: dict[str, str]) -> tuple[str, ...] | None:
         row["precision"],
         "fp8" if (model, device, row["backend"]) in FP8_KV else "auto",
         str(tp),
-        str(tp if tp > 1 and whole(row[f"{side}moe_ep_size"]) == tp else 1),
+        str(expert_split(row, side)),
         str(whole(row["decode_num_workers"])),
+        str(whole(row["prefill_num_workers"])),
+        str(whole(row["prefill_tp_size"]) if is_split else 0),
+        str(expert_split(row, "prefill_") if is_split else 0),
         row["isl"],
         row["osl"],
         str(DRAWN if is_drawn else FIXED),
@@ -99,6 +105,12 @@ def point(row: dict[str, str]) -> tuple[str, ...] | None:
         f"{float(row['silicon_tpot_ms']):.5g}",
         date.group(1) if date else "",
     )
+
+
+def expert_split(row: dict[str, str], side: str) -> int:
+    """Over how many devices experts are spread: all of a worker, or none."""
+    tp = whole(row[f"{side}tp_size"])
+    return tp if tp > 1 and whole(row[f"{side}moe_ep_size"]) == tp else 1
 
 
 def main() -> int:

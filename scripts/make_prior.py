@@ -18,7 +18,7 @@ from hasten.calibration.sample import Sample, Step
 from hasten.deployment import Deployment
 from hasten.errors import InputError
 from hasten.latency.calibration import FACTORS, NAMES
-from hasten.latency.tables import operator_paths
+from hasten.latency.tables import OperatorTables, operator_paths
 from hasten.latency.tables.offsets import Offsets
 
 PATH = Path(__file__).resolve().parent.parent / "src" / "hasten" / "calibration" / "prior.json"
@@ -70,7 +70,8 @@ def device_factors(device: str) -> dict[str, float]:
 
 def main() -> None:
     """Fit every device and write the file."""
-    names = [path.stem.removeprefix("operators-") for path in operator_paths()]
+    every = [OperatorTables(path) for path in operator_paths()]
+    names = [tables.about["device"] for tables in every if tables.has_attention]
     devices = {name: device_factors(name) for name in names}
     result = {
         "about": "Factors on data sheet step times that meet steps put together from operator tables, by device "

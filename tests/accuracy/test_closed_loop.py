@@ -66,11 +66,21 @@ def test_steps_twice_as_long_double_both_figures() -> None:
     assert twice.ttft == pytest.approx(2.0 * once.ttft, rel=1e-6)
 
 
-def test_split_deployments_decode_and_nothing_else() -> None:
+def test_split_deployments_are_simulated_as_two_pools() -> None:
     point = next(each for each in load_points() if each.is_split and why_not(each) is None)
-    found = simulate_point(point)
-    assert math.isnan(found.ttft)
-    assert found.tpot > 0.0
+    pools, found = point.pools(), simulate_point(point)
+    assert (pools.prefill.replicas, pools.decode.replicas) == (point.prefill_workers, point.decode_workers)
+    assert pools.prefill.parallelism.tp == point.prefill_tp
+    # A prompt takes at least its own step and the answer's KV its way over the link, which TTFT does not hold.
+    alone = pools.prefill.latency.step_time([(point.input_tokens * 8 // 10, 0)]).seconds
+    assert found.ttft > alone
+    decode = pools.decode.latency
+    assert found.tpot > 0.9 * decode.step_time((), 1, point.input_tokens * 8 // 10).seconds
+
+
+def test_split_deployments_of_unknown_size_are_left_out() -> None:
+    point = next(each for each in load_points() if each.is_split and not each.prefill_workers)
+    assert why_not(replace(point, concurrency=8)) == "number of workers not recorded"
 
 
 def test_ten_points_find_the_corrections_that_made_them() -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from hasten.deployment import Deployment
+from hasten.disaggregation import Disaggregated
 from hasten.errors import InputError
 from hasten.latency.compiled import StepCost
 from hasten.models import ModelShape, Quantisation, load_model
@@ -44,7 +45,11 @@ Group = tuple[str, str, str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One deployment at one concurrency with what was measured (s). No ``decode_workers``: one engine does both."""
+    """One deployment at one concurrency with what was measured (s).
+
+    ``tp`` and ``ep`` are those of the engine, or of each decode worker; the workers are 0 where one engine does both,
+    and where they were not recorded.
+    """
 
     model: str
     device: str
@@ -61,6 +66,9 @@ class Point:
     ep: int = 1
     mode: str = "agg"
     decode_workers: int = 0
+    prefill_workers: int = 0
+    prefill_tp: int = 0
+    prefill_ep: int = 0
     shortest_share: float = 1.0
     measured: str = ""  # date
 
@@ -105,6 +113,19 @@ class Point:
         sizes = {"tp": self.tp, "ep": self.ep}
         return Deployment.of(self.shape, self.device, **sizes, engine=self.engine, **{**known, **settings})  # type: ignore[arg-type]
 
+    def pools(self) -> Disaggregated:
+        """The two pools of a split deployment whose workers were recorded. Raises InputError as `deployment`."""
+        prefill = replace(self, tp=self.prefill_tp, ep=self.prefill_ep).deployment(
+            replicas=self.prefill_workers
+        )
+        decode = self.deployment(replicas=self.decode_workers)
+        device = decode.device
+        is_near = prefill.devices + decode.devices <= (device.link_devices or 1)
+        link = device.link if is_near else device.network
+        if link is None:
+            raise InputError(f"{device.name}: no link between the pools is known")
+        return Disaggregated.of(prefill, decode, link)
+
     def workload(self) -> Workload:
         """The requests of the load generator: drawn lengths, each asked for exactly, ten per user."""
         low = self.shortest_share
@@ -119,7 +140,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Simulated:
-    """What was simulated for a point, in seconds; TTFT is NaN where prefill ran elsewhere."""
+    """What was simulated for a point, in seconds."""
 
     point: Point
     ttft: float
@@ -149,11 +170,12 @@ def load_points() -> tuple[Point, ...]:
 
 
 def _point(row: dict[str, str]) -> Point:
-    whole = ("tp", "ep", "decode_workers", "input_tokens", "output_tokens", "concurrency")
+    lengths = ("input_tokens", "output_tokens", "concurrency")
+    pools = ("decode_workers", "prefill_workers", "prefill_tp", "prefill_ep")
     text = ("mode", "engine", "version", "model", "device", "precision", "kv_dtype", "measured")
     return Point(
         **{name: row[name] for name in text},  # type: ignore[arg-type]
-        **{name: int(row[name]) for name in whole},  # type: ignore[arg-type]
+        **{name: int(row[name]) for name in ("tp", "ep", *lengths, *pools)},  # type: ignore[arg-type]
         shortest_share=float(row["shortest_share"]),
         ttft=float(row["ttft_ms"]) * 1e-3,
         tpot=float(row["tpot_ms"]) * 1e-3,
@@ -165,19 +187,14 @@ def simulate_point(
 ) -> Simulated:
     """Means of TTFT and TPOT of a point as it was measured; ``change`` gives other step times for its deployment.
 
-    Of a split deployment only the decode workers are simulated: each decodes its share of the users and nothing else,
-    without the transfer of KV, and TTFT stays unknown. Raises InputError when the model doesn't fit.
+    A split deployment is simulated as its two pools. Raises InputError when the model doesn't fit.
     """
-    deployment = point.deployment(**settings)
-    cost = deployment.cost if change is None else change(deployment)
     if point.is_split:
-        users = max(1, round(point.concurrency / max(1, point.decode_workers)))
-        context = (point.input_tokens + point.output_tokens / 2) * point.mean_share
-        if users > deployment.limits.max_num_seqs or users * context > deployment.kv.tokens:
-            raise InputError(f"{users} users don't fit a decode worker of {deployment.label}")
-        a, b, _ = cost.decode_line(users, int(users * context))
-        return Simulated(point, math.nan, a + b * int(users * context))
-    records = simulate(deployment, point.workload(), cost=cost).records
+        records = simulate(point.pools(), point.workload()).records
+    else:
+        deployment = point.deployment(**settings)
+        cost = deployment.cost if change is None else change(deployment)
+        records = simulate(deployment, point.workload(), cost=cost).records
     return Simulated(point, float(np.mean(metrics.ttft(records))), float(np.nanmean(metrics.tpot(records))))
 
 

@@ -58,10 +58,12 @@ def why_not(point: Point) -> str | None:
         return f"more than {MOST_USERS} users"
     if point.shortest_share == 1.0 and not point.is_split:
         return "load generator unknown"
+    if point.is_split and not (point.prefill_workers and point.decode_workers):
+        return "number of workers not recorded"
     try:
         doubt = is_doubtful(point)
         if point.is_split:
-            simulate_point(point)
+            point.pools()
     except InputError:
         return "does not fit, or device unknown"
     return None if doubt is None else "contradicts itself"

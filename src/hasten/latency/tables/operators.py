@@ -48,6 +48,11 @@ class OperatorTables:
         """The tables, sorted."""
         return sorted(name for name in self._names if "." not in name and name != "about")
 
+    @property
+    def has_attention(self) -> bool:
+        """Whether attention was timed, not products alone."""
+        return any(name.startswith("decode") for name in self._names)
+
     @cached_property
     def ideals(self) -> Ideals:
         """Data sheet seconds of the kernels on this device."""

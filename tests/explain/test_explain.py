@@ -8,7 +8,7 @@ import pytest
 import hasten
 from hasten.cli import main
 
-RUN = ["explain", "llama-3.1-8b", "--device", "l40s", "--rate", "2", "--limit", "120", "--ttft", "300ms"]
+RUN = ["explain", "llama-3.1-8b", "--device", "l40s", "--rate", "2", "--limit", "60", "--ttft", "300ms"]
 
 
 def result(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
@@ -18,7 +18,7 @@ def result(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
 
 def test_the_composition_sums_to_what_the_tail_waits(capsys: pytest.CaptureFixture[str]) -> None:
     found = result(capsys)
-    work = hasten.Workload.from_trace("azure-conv", rate=None, limit=120).scaled(rate=2)
+    work = hasten.Workload.from_trace("azure-conv", rate=None, limit=60).scaled(rate=2)
     report = hasten.simulate(hasten.Deployment.of("llama-3.1-8b", "l40s"), work)
     assert found["value_ms"] == pytest.approx(report.ttft.p99 * 1e3, rel=1e-12)
     composition = found["composition"]
@@ -36,7 +36,7 @@ def test_what_ifs_are_ranked_and_replayable(capsys: pytest.CaptureFixture[str]) 
     kinds = {each["kind"] for each in found["what_ifs"]}
     assert kinds == {"cause", "knob", "rent", "policy"}
     twice = next(each for each in found["what_ifs"] if each["name"] == "replicas=2")
-    work = hasten.Workload.from_trace("azure-conv", rate=None, limit=120).scaled(rate=2)
+    work = hasten.Workload.from_trace("azure-conv", rate=None, limit=60).scaled(rate=2)
     report = hasten.simulate(hasten.Deployment.of("llama-3.1-8b", "l40s", replicas=2), work)
     assert twice["value_ms"] == pytest.approx(report.ttft.p99 * 1e3, rel=1e-12)
     for each in found["causal_profile"]:

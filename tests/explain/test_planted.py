@@ -23,9 +23,11 @@ def benchmark() -> ModuleType:
 )
 def test_the_planted_cause_is_named_first(benchmark: ModuleType, kind: str, label: str | None) -> None:
     case = benchmark.KINDS[kind](20_000)
-    found, is_named, *_ = benchmark.judge(case)
+    found, is_named = benchmark.explained(case)
     assert is_named, [(each.change.name, each.relative) for each in found.causes]
     assert found.cause is not None
     assert found.cause.change.cause in found.sentence
+    assert found.cause.interval.holds(found.cause.relative)
+    assert "of new traffic" in found.sentence
     if label is not None:
         assert next(iter(found.composition.excess)) == label

@@ -2,11 +2,15 @@
 
 import http.client
 import json
+import socket
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 from tests.page.browser import Tab, chromium
 
+import hasten
 from hasten.cli import main, ui
 from hasten.page.scenario import controls, scenario
 from hasten.page.server import HOST, LiveServer
@@ -109,6 +113,95 @@ def test_nonsense_is_told_in_one_line(server, body):
     answer, said = play(server, body=body.encode("latin-1"))
     assert answer.status == 422
     assert "\n" not in json.loads(said)["error"]
+
+
+def raw(server, text):
+    """The first line of the answer to bytes that no client library would send; empty when the link is cut."""
+    with socket.create_connection((HOST, server.server_port), timeout=30) as link:
+        link.sendall(text.encode("latin-1"))
+        link.shutdown(socket.SHUT_WR)
+        return link.makefile("rb").readline().decode("latin-1")
+
+
+HEAD = "POST /{token}/run HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: http://127.0.0.1:{port}\r\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("GET /{token}/ HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nHost: evil.example\r\n\r\n", "421"),
+        ("GET /{token}/ HTTP/1.0\r\n\r\n", "421"),  # no Host at all
+        ("GET http://127.0.0.1:{port}/{token}/ HTTP/1.1\r\nHost: evil.example\r\n\r\n", "421"),
+        ("GET http://evil.example/{token}/ HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n", "404"),
+        (
+            HEAD
+            + "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n",
+            "411",
+        ),
+        (HEAD + "Content-Type: application/json\r\nContent-Length: 99999999999\r\n\r\n", "413"),
+        ("GET /" + "x" * 70_000 + " HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n", "414"),
+        ("GET / HTTP/1.1\r\n" + "X-A: 1\r\n" * 200 + "\r\n", "431"),
+        ("nonsense\r\n\r\n", "400"),
+    ],
+)
+def test_what_no_browser_sends_is_refused(server, text, status):
+    assert f" {status} " in " " + raw(server, text.format(token=server.token, port=server.server_port)) + " "
+
+
+def test_no_request_opens_a_file(server):
+    """All that may be read is read when the server starts: no scenario, whatever it names, opens anything else."""
+    play(server, SMALL)  # what a first run reads of the package
+    opened: list[str] = []
+
+    def watched(event, arguments):
+        if watching and event == "open":
+            opened.append(str(arguments[0]))
+
+    watching = True
+    sys.addaudithook(watched)
+    try:
+        for name, value in [
+            ("model", "/etc/passwd"),
+            ("device", "../../../etc/passwd"),
+            ("workload", "file:///etc/passwd"),
+            ("workload", "/etc/hostname"),
+            ("engine", "/etc/passwd"),
+            ("schedule", "/tmp/evil.py"),
+            ("kv_dtype", "\x00"),
+        ]:
+            assert play(server, {**SMALL, name: value})[0].status == 422
+        assert ask(server, "GET", f"/{server.token}/../../etc/passwd")[0].status == 404
+        assert play(server, {**SMALL, "seed": 3})[0].status == 200
+    finally:
+        watching = False
+    package = str(Path(hasten.__file__).parent)
+    assert [each for each in opened if not each.startswith((package, sys.prefix, sys.base_prefix))] == []
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:{port}", "http://127.0.0.1:{port}"])
+def test_its_own_two_names_are_welcome(server, origin):
+    name = origin.format(port=server.server_port)
+    assert play(server, SMALL, Origin=name, Host=name.removeprefix("http://"))[0].status == 200
+
+
+def test_every_server_has_a_token_of_its_own(server):
+    known = controls()
+    with LiveServer(0, known, scenario(SMALL, known)) as other:
+        assert other.token != server.token
+        assert ask(server, "GET", f"/{other.token}/")[0].status == 404
+
+
+def test_answers_cannot_be_framed_cached_or_read_elsewhere(server):
+    for answer in (
+        ask(server, "GET", f"/{server.token}/")[0],
+        play(server, SMALL)[0],
+        ask(server, "GET", "/")[0],
+    ):
+        assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'none'"
+        assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert not [name for name in answer.headers if name.lower().startswith("access-control")]
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "HEAD"])

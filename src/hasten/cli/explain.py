@@ -24,13 +24,12 @@ if TYPE_CHECKING:
     from hasten.explain.explanation import Explanation
     from hasten.explain.objective import Objective
     from hasten.explain.setup import PooledSetup, Setup
-    from hasten.explain.whatif import Effect
     from hasten.report.report import Report
 
 HELP = "why it is slow: the tail's composition, the bottleneck, what one change buys"
 EXAMPLE = "hasten explain llama-3.1-8b --device l40s --workload azure-conv --rate 2 --limit 500 --ttft 1s"
 
-SHOWN_LABELS, SHOWN_CHANGES = 8, 14
+SHOWN_LABELS = 8
 MANY_TIMES = 9.0  # relative change from which a factor is shown
 LIMITED = ("ttft", "tpot", "e2e")
 METRICS = (*LIMITED, "program")
@@ -85,7 +84,8 @@ def run(args: Namespace) -> int:
     made, limits = pools.served_by(args), slo.constraints_of(args)
     setup = setup_of(args, made)
     with Bar(f"explaining {made.label}") as bar:
-        found = explain(setup, objective_of(args, setup.run() if limits else None), progress=bar)
+        objective = objective_of(args, setup.run() if limits else None)
+        found = explain(setup, objective, whole=args.all, progress=bar)
     page.save_explained(args, made, setup.work, found)
     if args.json:
         text.show_json(
@@ -124,23 +124,16 @@ def setup_of(args: Namespace, made: Deployment | Disaggregated) -> Setup | Poole
 
 def objective_of(args: Namespace, report: Report | None) -> Objective:
     """The user's own objective: the metric named, else the limit that is closest to being missed."""
-    from hasten.explain.objective import DEFAULT_METRIC, Objective
+    from hasten.explain.objective import DEFAULT_METRIC, Objective, tightest
 
     percentile = slo.PERCENTILE if args.percentile is None else args.percentile
-    limits = {name: getattr(args, name) for name in LIMITED if getattr(args, name) is not None}
+    limits = slo.slo_of(args)
     if args.metric is not None:
-        return Objective(metric=args.metric, percentile=percentile, limit=limits.get(args.metric))
-    if report is None:
+        limit = None if limits is None else getattr(limits, args.metric, None)
+        return Objective(metric=args.metric, percentile=percentile, limit=limit)
+    if report is None or limits is None:
         return Objective(metric=DEFAULT_METRIC, percentile=percentile)
-    strains = {
-        name: each.value(each.column(report.records)) / limit
-        for name, limit in limits.items()
-        for each in [Objective(metric=name, percentile=percentile)]
-    }
-    worst = max(strains, key=lambda name: strains[name])
-    if args.attainment is not None:
-        return Objective(metric=worst, limit=1.0 - args.attainment, slo=slo.slo_of(args))
-    return Objective(metric=worst, percentile=percentile, limit=limits[worst])
+    return tightest(report.records, limits, percentile, attainment=args.attainment)
 
 
 def render(found: Explanation, *, whole: bool = False) -> list[str]:
@@ -213,28 +206,30 @@ def _ms(seconds: float) -> str:
 
 
 def _effects(found: Explanation, whole: bool) -> list[str]:
+    from hasten.explain.fresh import CONFIDENCE
+
     unit = found.objective.unit
-    effects = found.effects if whole else _leading(found.effects)
+    effects = found.effects if whole else found.leading
     rows = [
         [
             each.change.text,
             each.change.kind,
             shown(each.value, unit),
             _percent(each.relative),
-            ""
-            if each.interval.low != each.interval.low
-            else f"[{_percent(each.interval.low)}, {_percent(each.interval.high)}]",
+            f"[{_percent(each.interval.low)}, {_percent(each.interval.high)}]"
+            if each.has_interval
+            else ("" if each.makes_a_difference else "no difference"),
             "*" if each.is_clear else "",
         ]
         for each in effects
     ]
-    header = ["what if", "kind", found.objective.text, "effect", "95% interval", ""]
+    header = ["what if", "kind", found.objective.text, "effect", f"{CONFIDENCE:.0%} of new traffic", ""]
     lines = table.table(header, rows, right=(2, 3, 4)).splitlines()
     hidden = len(found.effects) - len(rows)
     return [
         *lines,
         *([f"{hidden} more with less effect (--all)"] if hidden else []),
-        "* = the interval leaves out 0",
+        "* = the interval, of the effect on new traffic of the same kind, leaves out 0",
     ]
 
 
@@ -242,13 +237,6 @@ def _percent(relative: float) -> str:
     if relative != relative:
         return table.MISSING
     return f"{relative:+.0%}" if relative < MANY_TIMES else f"x {relative + 1:,.0f}"
-
-
-def _leading(effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
-    """The most helpful and the most harmful."""
-    if len(effects) <= SHOWN_CHANGES:
-        return effects
-    return (*effects[: SHOWN_CHANGES - 3], *effects[-3:])
 
 
 def _profiles(found: Explanation) -> list[str]:

@@ -16,6 +16,7 @@ from hasten.cli.output.progress import Bar
 from hasten.errors import InputError
 
 if TYPE_CHECKING:
+    from hasten.explain.explanation import Explanation
     from hasten.plan import Plan
     from hasten.workload import Workload
 
@@ -43,6 +44,21 @@ def configure(parser: ArgumentParser) -> None:
     ):
         group.add_argument(f"--{name}", type=values.counts, metavar="N,...", help=what)
     group.add_argument("--kv-dtypes", type=values.items, metavar="TYPE,...", help="KV cache types to try")
+    _add_search(parser)
+    policies.add_policies(parser)
+    deployment.add_engine(parser)
+    delivery.add_delivery(parser, "--out")
+    group = parser.add_argument_group("more about it")
+    group.add_argument(
+        "--explain",
+        action="store_true",
+        help="play the chosen deployment again: where its milliseconds go, what binds, what one change would buy",
+    )
+    charts.add_plot(group, "what deployments trade in speed, yield and cost, and load up to saturation")
+    page.add_report(group, "what deployments trade, load up to saturation")
+
+
+def _add_search(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("search")
     group.add_argument(
         "--capacity",
@@ -74,12 +90,6 @@ def configure(parser: ArgumentParser) -> None:
         metavar="FILE",
         help="keep every result in FILE as it comes; after a crash the same command goes on with it",
     )
-    policies.add_policies(parser)
-    deployment.add_engine(parser)
-    delivery.add_delivery(parser, "--out")
-    group = parser.add_argument_group("charts")
-    charts.add_plot(group, "what deployments trade in speed, yield and cost, and load up to saturation")
-    page.add_report(group, "what deployments trade, load up to saturation")
 
 
 def run(args: Namespace) -> int:
@@ -94,18 +104,34 @@ def run(args: Namespace) -> int:
     curve = page.load_of(args, found, work)
     page.save_plan(args, found, work, curve)
     written = _deliver(args, found, work)
+    why = _explained(found) if args.explain else None
     if args.json:
-        text.show_json({**found.to_dict(), "seed": args.seed})
+        told = {} if why is None else {"explanation": why.to_dict()}
+        text.show_json({**found.to_dict(), "seed": args.seed, **told})
     else:
         from hasten.plan.table import render
 
         named = ", ".join(f"{role} {spec}" for role, spec in policies.policies_of(args).items() if spec)
         head = f"{found.model} on {found.engine}, {named}\n{workload.line_of(work, args.workload)}"
         text.show("\n".join([head, render(found), *written]))
+        if why is not None and found.best is not None:
+            from hasten.cli.explain import render as render_why
+
+            text.show("\n".join(["", f"{found.best.label} at the rate above:", *render_why(why)]))
         look = charts.here(args)
         if look is not None:
             text.show("\n" + charts.of_plan(found, work, curve, look))
+            if why is not None:
+                text.show("\n" + charts.of_explanation(why, look))
     return 0 if found else 1
+
+
+def _explained(found: Plan) -> Explanation | None:
+    """Why the best deployment is as slow as it is, where there is one."""
+    if found.best is None:
+        return None
+    with Bar(f"explaining {found.best.label}") as bar:
+        return found.best.explain(progress=bar)
 
 
 def _deliver(args: Namespace, found: Plan, work: Workload) -> list[str]:

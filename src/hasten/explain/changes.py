@@ -26,16 +26,22 @@ LONG_FACTOR, LONG_SHARE, LONG_MOST = 8.0, 0.15, 0.25
 
 _PINNED = ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "block_size")
 
+Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Same = TypeVar("Same", bound=Run)
+
+
+def _as_it_is(work: Workload) -> Workload:
+    return work
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
     """One thing changed: `make` gives the setup. A CAUSE is taken away, the others are things that one can do.
 
-    `rows` are the requests whose objective counts, None: all. `cause` says in words what a cause is. What can be made
-    faster by any factor is a `resource`, and `at` gives the setup for a speed.
+    `rows` says of a workload which requests' objective counts, None: all. `cause` says in words what a cause is. What
+    can be made faster by any factor is a `resource`, and `at` gives the setup for a speed. A change of the traffic
+    itself says what it makes of other `traffic`.
     """
 
     name: str
@@ -46,9 +52,15 @@ class Change:
     is_condition: bool = (
         False  # a cause that need not be there, unlike a resource, of which twice as much always helps
     )
-    rows: Mask | None = None
+    rows: Callable[[Workload], Mask] | None = None
     resource: str = ""
     at: Callable[[float], Run] | None = None
+    traffic: Callable[[Workload], Workload] = _as_it_is
+
+
+def counted(change: Change, work: Workload, *columns: Floats) -> list[Floats]:
+    """Columns of runs of `work`, one value per request, without the requests that do not count."""
+    return list(columns) if change.rows is None else [each[change.rows(work)] for each in columns]
 
 
 def causes(setup: Setup, speed: float = 2.0) -> Iterator[Change]:
@@ -103,7 +115,7 @@ def traffic_causes(setup: Run, speed: float = 2.0) -> Iterator[Change]:
             make=lambda: without_prompts(setup, limit),
             cause=f"prompts above {limit:,} tokens among the others",
             is_condition=True,
-            rows=setup.work.prompt_tokens <= limit,
+            rows=lambda work: work.prompt_tokens <= limit,
         )
     for name, (words, rows) in _waits(setup.work).items():
         if rows.any():
@@ -111,10 +123,11 @@ def traffic_causes(setup: Run, speed: float = 2.0) -> Iterator[Change]:
                 name=name,
                 text=f"{words} {speed:g} times as fast",
                 kind=CAUSE,
-                make=lambda rows=rows: _sooner(setup, rows, speed),  # type: ignore[misc]
+                make=lambda name=name: setup.changed(work=_sooner(setup.work, name, speed)),  # type: ignore[misc]
                 cause=words,
                 resource=words,
-                at=lambda each, rows=rows: _sooner(setup, rows, each),  # type: ignore[misc]
+                at=lambda each, name=name: setup.changed(work=_sooner(setup.work, name, each)),  # type: ignore[misc]
+                traffic=lambda work, name=name: _sooner(work, name, speed),  # type: ignore[misc]
             )
 
 
@@ -127,10 +140,12 @@ def _waits(work: Workload) -> Mapping[str, tuple[str, Mask]]:
     return {TOOLS: ("tools", waits & by_tool), CLIENTS: ("users and clients", waits & ~by_tool)}
 
 
-def _sooner(setup: Same, rows: Mask, speed: float) -> Same:
-    """What some rows wait for takes less time."""
-    waits = np.zeros(len(setup.work)) if setup.work.think_s is None else setup.work.think_s
-    return setup.changed(work=setup.work.replaced(think_s=np.where(rows, waits / speed, waits)))
+def _sooner(work: Workload, name: str, speed: float) -> Workload:
+    """What tools, or users and clients, are waited for takes less time."""
+    if work.think_s is None:
+        return work
+    _, rows = _waits(work)[name]
+    return work.replaced(think_s=np.where(rows, work.think_s / speed, work.think_s))
 
 
 def faster(setup: Setup, resource: str, speed: float) -> Setup:
@@ -251,17 +266,22 @@ def other_policies(
     for role, default in chosen.items():
         if replicas.get(role, 2) < 2:
             continue
-        now = setup.policies.get(role, default)
+        now = _name_of(setup.policies.get(role, default))
         for name in policy_names("route" if role in replicas else role):
             if name != now:
                 yield Change(
                     name=f"{role}={name}",
-                    text=f"{role} {name} instead of {now if isinstance(now, str) else type(now).__name__}",
+                    text=f"{role} {name} instead of {now}",
                     kind=POLICY,
                     make=lambda role=role, name=name: setup.changed(  # type: ignore[misc]
                         policies={"length": "mean", **setup.policies, role: name}
                     ),
                 )
+
+
+def _name_of(policy: object) -> str:
+    """What a policy is called: an instance by the file that it comes from."""
+    return policy if isinstance(policy, str) else type(policy).__module__.rpartition(".")[2]
 
 
 def every_change(setup: Setup) -> list[Change]:

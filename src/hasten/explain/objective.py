@@ -10,15 +10,11 @@ import numpy.typing as npt
 
 from hasten.core.request import SLO
 from hasten.explain.programs import PROGRAM, completions
-from hasten.report import bootstrap
-from hasten.report.bootstrap import Interval
 from hasten.report.metrics import is_good
 from hasten.report.records import Records
 
 Floats = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int64]
 
-RESAMPLES = 200
 DEFAULT_METRIC = "ttft"
 
 
@@ -86,25 +82,36 @@ class Objective:
         place = math.ceil((samples.shape[1] - 1) * self.percentile / 100)
         return np.partition(samples, place, axis=1)[:, place]  # a neighbour of infinity has no average
 
-    def change_interval(self, baseline: Floats, changed: Floats, *, seed: int = 0) -> Interval:
-        """95 % prediction interval of the relative change from one column to the other, for as much traffic again.
 
-        The same blocks of requests are drawn from both. New traffic varies as much as this one did: deviations from
-        the change found are wider by the square root of 2.
-        """
-        known = ~(np.isnan(baseline) | np.isnan(changed))
-        before, after = baseline[known], changed[known]
-        if before.size < 2:
-            return Interval(math.nan, math.nan)
-        rng = np.random.default_rng(seed)
-        drawn = np.array([bootstrap.draw_blocks(before.size, rng) for _ in range(RESAMPLES)])
-        with np.errstate(invalid="ignore", divide="ignore"):
-            changes = self._of(after[drawn]) / self._of(before[drawn]) - 1.0
-        drawn_interval = bootstrap.from_samples([float(each) for each in changes if np.isfinite(each)], 0.95)
-        found = self.value(after) / self.value(before) - 1.0 if self.value(before) else math.nan
-        if not math.isfinite(found):
-            return drawn_interval
-        low, high = (
-            found + math.sqrt(2.0) * (end - found) for end in (drawn_interval.low, drawn_interval.high)
-        )
-        return Interval(max(low, -1.0), high)
+def relative(before: float, after: float) -> float:
+    """(after - before) / before: negative is better; NaN where that has no meaning.
+
+    -1 where what had no end has one, infinite where what had one has none or nothing becomes something.
+    """
+    if math.isnan(before) or math.isnan(after):
+        return math.nan
+    if before == after:
+        return 0.0
+    if math.isinf(before):
+        return -1.0
+    return (after - before) / before if before else math.inf
+
+
+def tightest(
+    records: Records, slo: SLO, percentile: float = 99.0, *, attainment: float | None = None
+) -> Objective:
+    """The limit of `slo` (s) that these records come closest to, as an objective; with `attainment` the share of
+    requests that miss any."""
+    limits = {name: limit for name in ("ttft", "tpot", "e2e") if (limit := getattr(slo, name)) is not None}
+    each = [Objective(metric=name, percentile=percentile, limit=limit) for name, limit in limits.items()]
+    if not each:
+        return Objective(percentile=percentile)
+
+    def strain(one: Objective) -> float:
+        value = one.value(one.column(records)) / (one.limit or math.inf)
+        return -1.0 if math.isnan(value) else value
+
+    worst = max(each, key=strain)
+    if attainment is not None:
+        return Objective(metric=worst.metric, limit=1.0 - attainment, slo=slo)
+    return worst

@@ -10,12 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from hasten.errors import InputError
-from hasten.explain.changes import Change
+from hasten.explain.changes import Change, counted
 from hasten.explain.objective import Objective
+from hasten.explain.setup import Run
 from hasten.report.bootstrap import Interval
 
 Floats = npt.NDArray[np.float64]
 Step = Callable[[], None]
+
+NO_INTERVAL = Interval(math.nan, math.nan, math.nan)
 
 SPEED_UPS = (0.10, 0.25, 0.50)
 """Shares of a resource's time that virtual speed-ups take away."""
@@ -23,12 +26,18 @@ SPEED_UPS = (0.10, 0.25, 0.50)
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """What one change makes of the objective, in its unit, and the 95 % interval of `relative`."""
+    """What one change makes of the objective, in its unit, on the workload.
+
+    `interval` is where `relative` lies on new traffic of the same kind, see `hasten.explain.fresh`; NaN at both ends
+    where it was not asked for, or where the change made no difference to any request.
+    """
 
     change: Change
+    setup: Run  # changed
     baseline: float
     value: float
-    interval: Interval
+    makes_a_difference: bool = True
+    interval: Interval = NO_INTERVAL
 
     @property
     def relative(self) -> float:
@@ -38,9 +47,14 @@ class Effect:
         return (self.value - self.baseline) / self.baseline
 
     @property
+    def has_interval(self) -> bool:
+        """Whether an interval is known."""
+        return not math.isnan(self.interval.low)
+
+    @property
     def is_clear(self) -> bool:
         """Whether the interval leaves out zero."""
-        return not math.isnan(self.interval.low) and not self.interval.holds(0.0)
+        return self.has_interval and not self.interval.holds(0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,31 +66,35 @@ class Profile:
     values: tuple[tuple[float, float], ...]
 
 
-def effect_of(change: Change, objective: Objective, baseline: Floats) -> Effect:
-    """Play one change. `baseline` is the objective's column of the unchanged run.
+def effect_of(change: Change, objective: Objective, setup: Run, baseline: Floats) -> Effect:
+    """Play one change. `baseline` is the objective's column of the run of `setup`, which is not changed.
 
     Raises InputError where the changed deployment can't be.
     """
-    column = objective.column(change.make().run().records)
-    before, after = baseline, column
-    if change.rows is not None:
-        before, after = before[change.rows], after[change.rows]
+    changed = change.make()
+    before, after = counted(change, setup.work, baseline, objective.column(changed.run().records))
     return Effect(
         change=change,
+        setup=changed,
         baseline=objective.value(before),
         value=objective.value(after),
-        interval=objective.change_interval(before, after),
+        makes_a_difference=not np.array_equal(before, after, equal_nan=True),
     )
 
 
 def effects(
-    changes: Sequence[Change], objective: Objective, baseline: Floats, *, after_each: Step = lambda: None
+    changes: Sequence[Change],
+    objective: Objective,
+    setup: Run,
+    baseline: Floats,
+    *,
+    after_each: Step = lambda: None,
 ) -> tuple[list[Effect], list[str]]:
     """Play every change; the most helpful first, and why some could not be played."""
     found, notes = [], []
     for change in changes:
         try:
-            found.append(effect_of(change, objective, baseline))
+            found.append(effect_of(change, objective, setup, baseline))
         except InputError as error:
             notes.append(f"not tried: {change.text}: {error}")
         after_each()

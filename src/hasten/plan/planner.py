@@ -254,6 +254,7 @@ def _capacity_row(
         shape=shape,
         binds=(found.failing or outcome).binding,
         full=outcome,
+        setting=search.setting,
     )
 
 

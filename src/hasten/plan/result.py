@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from hasten.deployment import Deployment
+from hasten.errors import InputError
 from hasten.plan.bisection import Capacity
 from hasten.plan.candidates import Rejected
 from hasten.plan.constraints import Check, Constraints
-from hasten.plan.probe import Outcome
+from hasten.plan.probe import Outcome, Setting
+
+if TYPE_CHECKING:
+    from hasten.explain.explanation import Explanation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +37,28 @@ class Row:
     shape: int = -1  # number of its shape in the search
     interval: Capacity | None = None  # in capacity mode, of the best row
     full: Outcome | None = None
+    setting: Setting | None = field(default=None, repr=False, compare=False)  # what it was planned for
+
+    def explain(
+        self,
+        *,
+        only_causes: bool = False,
+        whole: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Explanation:
+        """Where the milliseconds go at the rate planned for (in capacity mode: at the highest that holds), what binds
+        there, and what one change would buy; arguments are those of `hasten.explain.explanation.explain`.
+
+        The whole workload is played once per change. Raises InputError for a row that no plan has made.
+        """
+        from hasten.plan.explained import explain_planned
+
+        if self.setting is None:
+            raise InputError(f"{self.label} comes from no plan: use hasten.explain.explanation.explain")
+        rate = math.nan if self.full is None or not math.isnan(self.rate) else self.full.rate
+        return explain_planned(
+            self.setting, self.deployment, rate, only_causes=only_causes, whole=whole, progress=progress
+        )
 
     @property
     def holds(self) -> bool:

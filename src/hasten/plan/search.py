@@ -167,6 +167,7 @@ class Search:
             shape=shape,
             binds=failing.binding,
             full=fullest(capacity, replicas, outcome),
+            setting=self.setting,
         )
 
     def rows(self) -> tuple[Row, ...]:

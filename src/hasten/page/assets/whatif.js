@@ -6,7 +6,7 @@ function whatIfFigure(explanation) {
   const known = explanation.what_ifs.filter((each) => each.relative !== null);
   let kinds = "all";
   const chart = figure("What one change would buy", {
-    note: `Effect on ${explanation.objective}, each played again on the same requests; bars are 95 % intervals, hollow where they leave room for nothing.`,
+    note: `Effect on ${explanation.objective}, each played again on the same requests. Bars: where 90 % of new traffic of the same kind lie, for the leading changes; hollow where they leave room for nothing.`,
     name: "what-ifs", wide: true,
     tools: [choice("Kind", [["all", "All"], ["cause", "Causes"], ["remedy", "What one can do"]], kinds, (key) => { kinds = key; chart.redraw(); })],
     draw: (width) => {

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from hasten.workload import Workload
 
 METRICS = ("ttft", "tpot", "e2e")
-SHOWN_SPANS = 16
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -53,15 +52,16 @@ def of_run(report: Report, found: Attribution | None, look: Look) -> str:
 def of_explanation(found: Explanation, look: Look) -> str:
     """The composition of the metric that is explained, and the effects with their intervals."""
     objective = found.objective
-    effects = found.effects
-    if len(effects) > SHOWN_SPANS:
-        effects = (*effects[: SHOWN_SPANS - 3], *effects[-3:])
-    spans = [Span(each.change.text, each.relative, each.interval.low, each.interval.high) for each in effects]
+    spans = [
+        Span(each.change.text, each.relative, each.interval.low, each.interval.high) for each in found.leading
+    ]
     return "\n".join(
         [
             *compositions(found.labelled, look, (objective.metric,)),
             "",
-            *forest(spans, look, title=f"What one change makes of {objective.text}, with its interval"),
+            *forest(
+                spans, look, title=f"What one change makes of {objective.text}, and of 90 % of new traffic"
+            ),
         ]
     )
 

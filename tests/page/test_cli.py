@@ -18,7 +18,7 @@ def test_the_page_stands_beside_the_numbers(tmp_path, capsys):
 
 def test_pools_have_a_page_too(tmp_path):
     assert main([*RUN, "--decode-replicas", "1", "--report", str(tmp_path / "run.html")]) == 0
-    assert '"timeline":' not in (tmp_path / "run.html").read_text(encoding="utf-8")
+    assert '"timeline":' in (tmp_path / "run.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("name", "said"), [("run.txt", "ends in .html"), ("no/run.html", "does not exist")])

@@ -160,10 +160,6 @@ class Deployment:
             given = getattr(self, f"host_kv_{name}")
             if given not in known and (given is not None or name != "writes"):
                 raise InputError(f"host_kv_{name} {given!r} is unknown: use one of {', '.join(known)}")
-        if size and self.parallelism.is_lockstep:
-            raise InputError(
-                f"{self.label}: ranks that step together can't use host memory for KV yet: use dp 1, or leave it out"
-            )
 
     @cached_property
     def host(self) -> HostMemory | None:

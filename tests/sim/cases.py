@@ -22,7 +22,7 @@ from hasten.policies import load_policy, policy_names
 from hasten.report.records import Records
 from hasten.sim.build import CostEstimates, records_of
 from hasten.sim.frontend import Frontend
-from hasten.sim.host import HostReplica, tiered
+from hasten.sim.host import HostLockstepReplica, HostReplica, tiered
 from hasten.sim.lockstep import LockstepReplica
 from hasten.sim.loop import EngineLoop
 from hasten.sim.recorder import OK, Recorder
@@ -77,17 +77,20 @@ def play(case: Case, *, stepping: bool, log: StepLog | None = None) -> Played:
     estimates = CostEstimates(case.cost)
     loops: list[EngineLoop] = []
     for index in range(case.replicas):
-        link = None if case.host is None else HostLink(case.host, estimates)
-        schedulers = [scheduler_of(case, estimates, link) for _ in range(case.ranks)]
+        links = [None if case.host is None else HostLink(case.host, estimates) for _ in range(case.ranks)]
+        schedulers = [scheduler_of(case, estimates, link) for link in links]
         options: dict[str, Any] = {
             "depth": case.depth,
             "stepping": stepping,
             "frontend": Frontend(case.frontend) if case.frontend else None,
         }
+        if case.host is not None:
+            options["links"] = links
         if isinstance(case.cost, LockstepCost):
-            loops.append(LockstepReplica(index, schedulers, case.cost, recorder, truth, **options))
-        elif link is not None:
-            loops.append(HostReplica(index, schedulers[0], case.cost, recorder, truth, link=link, **options))
+            kind = LockstepReplica if case.host is None else HostLockstepReplica
+            loops.append(kind(index, schedulers, case.cost, recorder, truth, **options))
+        elif case.host is not None:
+            loops.append(HostReplica(index, schedulers[0], case.cost, recorder, truth, **options))
         else:
             loops.append(Replica(index, schedulers[0], case.cost, recorder, truth, **options))
     simulation = Simulation(

@@ -18,6 +18,7 @@ from hasten.errors import InputError
 from hasten.explain.attribution import Costs, attribute
 from hasten.hardware import Link
 from hasten.latency import LinearCost
+from hasten.sim.host import host_stats
 from hasten.sim.run import simulate
 from hasten.sim.steps import StepLog
 from hasten.workload import Workload
@@ -70,13 +71,23 @@ def drawn(data: Any, work: Workload) -> Case:
 @FEW
 @given(st.data())
 def test_jumps_equal_steps(data):
-    case = drawn(data, data.draw(st.one_of(returning(), returning(), cases.conversations())))
+    check_jumps(drawn(data, data.draw(st.one_of(returning(), returning(), cases.conversations()))))
+
+
+@FEW
+@given(st.data())
+def test_jumps_equal_steps_for_ranks_that_step_together(data):
+    case = drawn(data, data.draw(returning()))
+    check_jumps(replace(case, cost=data.draw(cases.LOCKSTEP_COSTS), ranks=data.draw(st.integers(1, 3))))
+
+
+def check_jumps(case: Case) -> None:
     stepped = play(case, stepping=True)
     jumped = play(case, stepping=False)
     check_complete(case, stepped)
     check_equal(jumped, stepped)
     for mine, other in zip(jumped.loops, stepped.loops, strict=True):
-        one, two = mine.host_stats, other.host_stats
+        one, two = host_stats(mine), host_stats(other)
         assert (one.loads, one.loaded_tokens, one.written_bytes) == (
             two.loads,
             two.loaded_tokens,
@@ -219,3 +230,15 @@ def test_the_prefill_pool_may_have_it() -> None:
     assert split.records.is_ok.all()
     with pytest.raises(InputError, match="decode pool"):
         Disaggregated.of(one, tier, "infiniband-ndr")
+
+
+def test_ranks_that_step_together_have_a_part_each() -> None:
+    made = Deployment.of(
+        "qwen3-30b-a3b", "h100-sxm", dp=2, ep=2, host_kv_bytes=64 << 30, kv_cache_tokens=2048
+    )
+    per_rank = made.host.num_blocks * made.host.block_bytes
+    assert per_rank == pytest.approx(32 * 2**30, rel=1e-3)
+    report = simulate(replace(made, host_kv_writes="evicted"), library(60, 4))
+    assert report.records.is_ok.all()
+    assert report.host.num_blocks == 2 * made.host.num_blocks
+    assert report.host.loads > 0

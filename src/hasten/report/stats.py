@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 
 
@@ -21,6 +22,11 @@ class HostStats:
     def write_share(self, seconds: float) -> float:
         """Share of `seconds` that the link needs for the writes; above 1 it can't keep up. NaN without a link."""
         return _share(self.written_bytes, self.bandwidth * seconds)
+
+
+def total(parts: Sequence[HostStats]) -> HostStats:
+    """Several host memories as one."""
+    return HostStats(*(sum(getattr(part, each.name) for part in parts) for each in fields(HostStats)))
 
 
 @dataclass(slots=True)
@@ -69,9 +75,7 @@ class RunStats:
     def host(self) -> HostStats | None:
         """What the host memory of all replicas did together; None where there is none."""
         parts = [replica.host for replica in self.replicas if replica.host is not None]
-        if not parts:
-            return None
-        return HostStats(*(sum(getattr(part, each.name) for part in parts) for each in fields(HostStats)))
+        return total(parts) if parts else None
 
     @property
     def mean_batch(self) -> float:

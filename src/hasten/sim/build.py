@@ -24,7 +24,7 @@ from hasten.report.records import Records
 from hasten.report.report import Report
 from hasten.report.stats import ReplicaStats, RunStats
 from hasten.sim.frontend import Frontend
-from hasten.sim.host import HostReplica, tiered
+from hasten.sim.host import HostLockstepReplica, HostReplica, host_stats, tiered
 from hasten.sim.lockstep import LockstepReplica
 from hasten.sim.loop import EngineLoop
 from hasten.sim.recorder import Recorder
@@ -87,14 +87,14 @@ def replica_of(
         cost = scaled(cost, 1.0 / speed)
     parallelism = deployment.parallelism
     options: dict[str, Any] = {"depth": depth, "stepping": stepping, "frontend": frontend}
-    if deployment.host is not None:
-        link = HostLink(deployment.host, estimates)
-        scheduler = scheduler_of(deployment, policies, estimates, link)
-        return HostReplica(index, scheduler, cost, recorder, truth, link=link, **options)
-    ranks = [
-        scheduler_of(deployment, policies, estimates)
+    links = [
+        None if deployment.host is None else HostLink(deployment.host, estimates)
         for _ in range(parallelism.dp if parallelism.is_lockstep else 1)
     ]
+    ranks = [scheduler_of(deployment, policies, estimates, link) for link in links]
+    if deployment.host is not None:
+        options["links"] = links
+        kind = HostReplica
     if not parallelism.is_lockstep:
         return kind(index, ranks[0], cost, recorder, truth, **options)
     if not isinstance(cost, LockstepCost):
@@ -102,7 +102,8 @@ def replica_of(
             f"step times are a {type(cost).__name__}, but {parallelism.label} has ranks that step together: "
             "give a LockstepCost"
         )
-    return LockstepReplica(index, ranks, cost, recorder, truth, **options)
+    stepping_together = LockstepReplica if deployment.host is None else HostLockstepReplica
+    return stepping_together(index, ranks, cost, recorder, truth, **options)
 
 
 def scheduler_of(
@@ -146,7 +147,7 @@ def stats_of(replica: EngineLoop) -> ReplicaStats:
         decode_tokens=replica.decode_tokens,
         kv_block_seconds=replica.kv_block_seconds,
         kv_peak_blocks=replica.kv_peak_blocks,
-        host=replica.host_stats if isinstance(replica, HostReplica) else None,
+        host=host_stats(replica) if isinstance(replica, HostReplica | HostLockstepReplica) else None,
     )
 
 

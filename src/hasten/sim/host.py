@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -12,8 +13,11 @@ from hasten.core.request import Request
 from hasten.errors import InputError
 from hasten.latency.host import HostLink
 from hasten.policies import load_policy
-from hasten.report.stats import HostStats
+from hasten.report.stats import HostStats, total
+from hasten.sim.lockstep import LockstepReplica
+from hasten.sim.loop import EngineLoop
 from hasten.sim.replica import Replica
+from hasten.sim.tokens import Tokens
 
 
 def tiered(link: HostLink, limits: Limits, cache: CachePolicy) -> TieredPool:
@@ -30,29 +34,51 @@ def tiered(link: HostLink, limits: Limits, cache: CachePolicy) -> TieredPool:
     return TieredPool(limits, cache, host, moves=memory.writes == "evicted", pays=pays)
 
 
-class HostReplica(Replica):
-    """A replica with host memory: whoever it admits with a prefix in there waits until that has come over `link`."""
+def fetch(loop: EngineLoop, tokens: Sequence[Tokens], links: Sequence[HostLink], now: float) -> None:
+    """Send for the KV of whoever the ranks of `loop` admitted at `now` (s), each rank over its link."""
+    for each, link in zip(tokens, links, strict=True):
+        rank = each.scheduler
+        pulls, rank.pulls = rank.pulls, []
+        for request in pulls:
+            at = link.load(request.computed - request.shared * rank.limits.block_size, now)
+            if each.log is not None:
+                each.log.loads.append((request.id, now, at))
+            loop.receive(request, at)
 
-    def __init__(self, *args: Any, link: HostLink, **options: Any) -> None:
+
+class HostReplica(Replica):
+    """A replica with host memory: whoever it admits with a prefix in there waits until that has come over a link."""
+
+    def __init__(self, *args: Any, links: Sequence[HostLink], **options: Any) -> None:
         super().__init__(*args, **options)
-        self.link = link
+        self.links = links
 
     def turn(self) -> list[Request]:
         """A turn of the loop; then the KV of whoever was admitted is sent for."""
         now = self.next_time
         finished = super().turn()
-        pulls, log = self.scheduler.pulls, self.tokens.log
-        if pulls:
-            self.scheduler.pulls = []
-            for request in pulls:
-                at = self.link.load(request.computed - request.shared * self.scheduler.limits.block_size, now)
-                if log is not None:
-                    log.loads.append((request.id, now, at))
-                self.receive(request, at)
+        if self.scheduler.pulls:
+            fetch(self, self._tokens, self.links, now)
         return finished
 
-    @property
-    def host_stats(self) -> HostStats:
-        """The counters so far."""
-        pool = self.scheduler.pool
-        return self.link.stats(pool.host.written_blocks if isinstance(pool, TieredPool) else 0)
+
+class HostLockstepReplica(LockstepReplica):
+    """The same for ranks that step together, each with its own part of host memory and its own link."""
+
+    def __init__(self, *args: Any, links: Sequence[HostLink], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.links = links
+
+    def turn(self) -> list[Request]:
+        """A turn of the loop; then the KV of whoever was admitted is sent for."""
+        now = self.next_time
+        finished = super().turn()
+        fetch(self, self._tokens, self.links, now)
+        return finished
+
+
+def host_stats(loop: HostReplica | HostLockstepReplica) -> HostStats:
+    """The counters of all ranks so far."""
+    pools = [rank.pool for rank in loop.ranks]
+    written = [pool.host.written_blocks if isinstance(pool, TieredPool) else 0 for pool in pools]
+    return total([link.stats(blocks) for link, blocks in zip(loop.links, written, strict=True)])

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from hasten.core.batch import Batch
 from hasten.core.policy import SchedulingPolicy
-from hasten.core.request import Request
+from hasten.core.request import LOADING, Request
 from hasten.core.scheduler import Scheduler
 from hasten.latency.compiled import LockstepCost
 from hasten.sim.frontend import Frontend
@@ -59,7 +59,9 @@ class LockstepReplica(EngineLoop):
         inbox = self.inbox
         while inbox and inbox[0][0] <= now:
             request = inbox.popleft()[1]
-            if not min(self.ranks, key=load).add(request, now):
+            if request.status == LOADING:
+                next(rank for rank in self.ranks if request.id in rank.running).loaded(request, now)
+            elif not min(self.ranks, key=load).add(request, now):
                 self.turned_away.append(request)
         while len(self._in_flight) < self.depth:
             step = [self._schedule(tokens, now) for tokens in self._tokens]
@@ -87,7 +89,9 @@ class LockstepReplica(EngineLoop):
             self.next_time = self.inbox[0][0] if self.inbox else math.inf
             for rank in self._gates:
                 if rank.waiting or rank.prefilling:
-                    self.next_time = min(self.next_time, max(now, rank.policy.wakes_at(rank.view)))
+                    wakes = max(now, rank.policy.wakes_at(rank.view))
+                    if wakes > now or len(rank.running) == len(rank.prefilling):
+                        self.next_time = min(self.next_time, wakes)  # else KV on its way holds the room
             return
         head = self._in_flight[0]
         lead_end = now

@@ -1,7 +1,7 @@
 # Everything here sets itself up: Python 3.11+ and pip are enough. A second call finds its stamp and starts at once.
 PYTHON ?=
 
-.PHONY: demo test check docs clean
+.PHONY: demo test check docs accuracy clean
 
 demo: .venv/.hasten-run ## a plan for two models on a real trace
 	.venv/bin/python scripts/demo.py
@@ -14,6 +14,12 @@ check: .venv/.hasten-dev ## what CI runs
 
 docs: .venv/.hasten-dev ## execute every code block of the README and docs/
 	.venv/bin/python scripts/docs.py
+
+accuracy: .venv/.hasten-dev ## measure every prediction again: all tables and plots of docs/accuracy*.md and of calibration (an hour)
+	.venv/bin/python scripts/accuracy_table.py --points
+	.venv/bin/python scripts/device_table.py --all
+	.venv/bin/python scripts/calibration_table.py
+	.venv/bin/python scripts/step_time_table.py
 
 .venv/.hasten-run: pyproject.toml scripts/setup
 	@PYTHON="$(PYTHON)" scripts/setup .

@@ -30,6 +30,7 @@ from hasten.latency.work import Work
 from hasten.models import ModelShape, Quantisation, load_model
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "design" / "step-time.md"
+ACCURACY = Path(__file__).resolve().parent.parent / "docs" / "accuracy.md"
 
 #: How weights and activations were stored; a model that comes quantised otherwise (gpt-oss) stays as it is.
 MEASURED_STORAGE = {
@@ -149,8 +150,8 @@ def measured_shape(name: str, precision: str) -> ModelShape:
     return replace(model, quantisation=stored)
 
 
-def measured_points(path: Path) -> Iterator[tuple[tuple[str, str], float]]:
-    """((engine, kind of model), predicted / measured - 1) of every point that the estimate applies to."""
+def usable(path: Path) -> Iterator[tuple[dict[str, str], ModelShape, int]]:
+    """Rows of one engine without pipelines or data-parallel attention, with the model's shape and split."""
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             name, tp = row["model_path"], int(float(row["tp_size"] or 0))
@@ -158,10 +159,15 @@ def measured_points(path: Path) -> Iterator[tuple[tuple[str, str], float]]:
                 continue
             if float(row["attention_dp_size"] or 1) > 1 or float(row["pp_size"] or 1) > 1:
                 continue
-            shape = measured_shape(name, row["precision"])
-            error = point_error(row, shape, tp)
-            if error is not None:
-                yield (row["backend"], "experts" if shape.is_mixture else "dense"), error
+            yield row, measured_shape(name, row["precision"]), tp
+
+
+def measured_points(path: Path) -> Iterator[tuple[tuple[str, str], float]]:
+    """((engine, kind of model), predicted / measured - 1) of every point that the estimate applies to."""
+    for row, shape, tp in usable(path):
+        error = point_error(row, shape, tp)
+        if error is not None:
+            yield (row["backend"], "experts" if shape.is_mixture else "dense"), error
 
 
 def point_error(
@@ -192,6 +198,25 @@ def point_error(
     if step > 2 * decode:
         return None
     return step / (float(row["silicon_tpot_ms"]) / 1e3) - 1
+
+
+def operators_table(path: Path) -> str:
+    """Mean errors without sign of vLLM's points: steps put together from operator tables, and data sheets."""
+    errors: dict[tuple[str, str, str], list[tuple[float, float]]] = defaultdict(list)
+    for row, shape, tp in usable(path):
+        if row["backend"] != "vllm":
+            continue
+        both = [point_error(row, shape, tp, kind) for kind in ("table", "analytical")]
+        if None not in both:
+            kind = "experts" if shape.is_mixture else "dense"
+            key = kind, row["system"].replace("_", "-"), row["precision"] or "bf16"
+            for name in (key, (kind, "all", "")):
+                errors[name].append((abs(both[0] or 0.0), abs(both[1] or 0.0)))
+    rows = []
+    for key, found in sorted(errors.items()):
+        means = [f"{statistics.fmean(each):.1%}" for each in zip(*found, strict=True)]
+        rows.append([*key, str(len(found)), *means])
+    return table(["models", "device", "type", "points", "operator tables", "data sheets"], rows)
 
 
 def error_table(path: Path) -> str:
@@ -228,6 +253,10 @@ def main() -> int:
     new = filled(new, "launch table", launch_table())
     if options.measured:
         new = filled(new, "error table", error_table(options.measured))
+        ours = ACCURACY.read_text(encoding="utf-8")
+        ours = filled(ours, "operator step table", operators_table(options.measured))
+        if not options.check:
+            ACCURACY.write_text(ours, encoding="utf-8")
     if options.check:
         print("up to date" if new == old else f"{PAGE.name} is out of date: run scripts/step_time_table.py")
         return int(new != old)

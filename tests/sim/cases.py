@@ -84,8 +84,6 @@ def play(case: Case, *, stepping: bool, log: StepLog | None = None) -> Played:
             "stepping": stepping,
             "frontend": Frontend(case.frontend) if case.frontend else None,
         }
-        if case.host is not None:
-            options["links"] = links
         if isinstance(case.cost, LockstepCost):
             kind = LockstepReplica if case.host is None else HostLockstepReplica
             loops.append(kind(index, schedulers, case.cost, recorder, truth, **options))
@@ -93,6 +91,8 @@ def play(case: Case, *, stepping: bool, log: StepLog | None = None) -> Played:
             loops.append(HostReplica(index, schedulers[0], case.cost, recorder, truth, **options))
         else:
             loops.append(Replica(index, schedulers[0], case.cost, recorder, truth, **options))
+        if case.host is not None:
+            loops[-1].links = links
     simulation = Simulation(
         source_of(case.work, SLO(ttft=0.2)),
         loops,

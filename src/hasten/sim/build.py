@@ -87,14 +87,16 @@ def replica_of(
         cost = scaled(cost, 1.0 / speed)
     parallelism = deployment.parallelism
     options: dict[str, Any] = {"depth": depth, "stepping": stepping, "frontend": frontend}
-    links = [
-        None if deployment.host is None else HostLink(deployment.host, estimates)
-        for _ in range(parallelism.dp if parallelism.is_lockstep else 1)
-    ]
-    ranks = [scheduler_of(deployment, policies, estimates, link) for link in links]
-    if deployment.host is not None:
-        options["links"] = links
-        kind = HostReplica
+    num = parallelism.dp if parallelism.is_lockstep else 1
+    if deployment.host is None:
+        ranks = [scheduler_of(deployment, policies, estimates) for _ in range(num)]
+    else:
+        links = [HostLink(deployment.host, estimates) for _ in range(num)]
+        ranks = [scheduler_of(deployment, policies, estimates, link) for link in links]
+        if num == 1:
+            single = HostReplica(index, ranks[0], cost, recorder, truth, **options)
+            single.links = links
+            return single
     if not parallelism.is_lockstep:
         return kind(index, ranks[0], cost, recorder, truth, **options)
     if not isinstance(cost, LockstepCost):
@@ -102,8 +104,11 @@ def replica_of(
             f"step times are a {type(cost).__name__}, but {parallelism.label} has ranks that step together: "
             "give a LockstepCost"
         )
-    stepping_together = LockstepReplica if deployment.host is None else HostLockstepReplica
-    return stepping_together(index, ranks, cost, recorder, truth, **options)
+    if deployment.host is None:
+        return LockstepReplica(index, ranks, cost, recorder, truth, **options)
+    together = HostLockstepReplica(index, ranks, cost, recorder, truth, **options)
+    together.links = links
+    return together
 
 
 def scheduler_of(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from hasten.core.host import HostCache, TieredPool
 from hasten.core.limits import Limits
@@ -47,11 +46,12 @@ def fetch(loop: EngineLoop, tokens: Sequence[Tokens], links: Sequence[HostLink],
 
 
 class HostReplica(Replica):
-    """A replica with host memory: whoever it admits with a prefix in there waits until that has come over a link."""
+    """A replica with host memory: whoever it admits with a prefix in there waits until that has come over its link.
 
-    def __init__(self, *args: Any, links: Sequence[HostLink], **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.links = links
+    Whoever makes one sets `links`.
+    """
+
+    links: Sequence[HostLink]
 
     def turn(self) -> list[Request]:
         """A turn of the loop; then the KV of whoever was admitted is sent for."""
@@ -63,11 +63,9 @@ class HostReplica(Replica):
 
 
 class HostLockstepReplica(LockstepReplica):
-    """The same for ranks that step together, each with its own part of host memory and its own link."""
+    """The same for ranks that step together, each with its own part of host memory and its own of the `links`."""
 
-    def __init__(self, *args: Any, links: Sequence[HostLink], **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.links = links
+    links: Sequence[HostLink]
 
     def turn(self) -> list[Request]:
         """A turn of the loop; then the KV of whoever was admitted is sent for."""

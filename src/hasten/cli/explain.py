@@ -236,6 +236,8 @@ def _effects(found: Explanation, whole: bool) -> list[str]:
 def _percent(relative: float) -> str:
     if relative != relative:
         return table.MISSING
+    if relative == float("inf"):
+        return "no end"
     return f"{relative:+.0%}" if relative < MANY_TIMES else f"x {relative + 1:,.0f}"
 
 

@@ -112,7 +112,8 @@ class GraphedDecoder:
     @torch.inference_mode()
     def forward(self, step: StepInput, cache: KVCache) -> Tensor:
         """Compute one step."""
-        size = size_for(step.num_decodes) if step.num_decodes and not step.chunks else None
+        whole = step.rows.numel() == step.num_decodes > 0 and not step.chunks
+        size = size_for(step.num_decodes) if whole else None
         if size is None or step.decode_slots is None:
             return self._decoder.forward(step, cache)
         if cache is not self._cache:

@@ -77,7 +77,7 @@ def test_estimates_count_where_they_hit_the_shapes_around():
 def test_a_size_that_was_never_timed_is_predicted_from_those_beside_it():
     errors, _ = surface(2.0 * GRID).left_out_along(1)
     assert len(errors) == 15  # all but the first and the last column
-    assert np.abs(errors).max() < 1e-12
+    assert np.abs(errors).max() < 1e-6
 
 
 def test_times_below_the_floor_are_raised_and_counted():
@@ -92,7 +92,7 @@ def test_every_timed_shape_with_neighbours_is_scored_once():
     errors, outliers = surface(2.0 * GRID).left_out(5, seed=1, scored=range(5))
     assert len(errors) == len(outliers) <= 25
     assert len(errors) >= 18  # all but the corners, and those whose neighbours fell into the same part
-    assert np.abs(errors).max() < 1e-12
+    assert np.abs(errors).max() < 1e-6
 
 
 @given(at=st.floats(0.1, 100.0))

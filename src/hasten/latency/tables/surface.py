@@ -65,11 +65,12 @@ class Surface:
             larger = np.full(along.shape, np.inf)
             larger[..., :-1] = np.minimum.accumulate(along[..., :0:-1], axis=-1)[..., ::-1]
             suspect |= np.moveaxis((along > SLOWER * larger) & np.isfinite(along), -1, axis)
-        shared = np.zeros(times.shape)
+        shared = np.zeros(times.shape, dtype=np.int8)
+        votes = np.where(suspect, np.int8(1), np.int8(-1))
         for axis in range(times.ndim):
-            for nearby in _Beside.of(known, axis).values(np.where(suspect, 1.0, -1.0)):
-                shared += np.nan_to_num(nearby)
-        return suspect & (shared <= 0.0)
+            for nearby in _Beside.of(known, axis).values(votes, none=0):
+                shared += nearby
+        return suspect & (shared <= 0)
 
     @cached_property
     def _measured_ratio(self) -> Array:
@@ -88,20 +89,24 @@ class Surface:
         square of how far estimates of its kind miss the known shapes around it. NaN where no axis offers a line.
         """
         known = known & ~self.outliers_among(known)
-        values = self._measured_ratio
-        total, weights = np.zeros(values.shape), np.zeros(values.shape)
+        values = self._measured_ratio.astype(np.float32)  # estimates need no more, and take half as long
+        total, weights = np.zeros_like(values), np.zeros_like(values)
         inside = np.zeros(values.shape, dtype=bool)
         for axis, sizes in enumerate(self.axes):
             beside = _Beside.of(known, axis)
             left, right = beside.values(values)
-            line = left + (right - left) * beside.share(np.log2(sizes))
+            line = left + (right - left) * beside.share(np.log2(sizes)).astype(np.float32)
             inside |= ~np.isnan(line)
             for estimate in (line, left, right):
                 offered = ~np.isnan(estimate)
-                weight = np.where(offered, _trust(np.abs(estimate - values), offered & known), 0.0)
+                weight = np.where(
+                    offered, _trust(np.abs(estimate - values), offered & known), np.float32(0.0)
+                )
                 total += weight * np.where(offered, estimate, 0.0)
                 weights += weight
-        return np.where(known, values, np.where(inside, total / np.where(inside, weights, 1.0), np.nan))
+        return np.where(
+            known, self._measured_ratio, np.where(inside, total / np.where(inside, weights, 1.0), np.nan)
+        )
 
     def left_out(self, folds: int, *, seed: int, scored: Sequence[int]) -> tuple[Array, Any]:
         """Relative errors (predicted / measured - 1) of timed shapes left out, and which of them are outliers.
@@ -154,14 +159,14 @@ class _Beside:
         ]
         return cls(axis, left, right)
 
-    def values(self, values: Any) -> list[Array]:
-        """Their values, left and right; NaN for none."""
+    def values(self, values: Any, *, none: float = np.nan) -> list[Any]:
+        """Their values, left and right; ``none`` where there is none."""
         along = np.moveaxis(values, self.axis, -1)
         count = along.shape[-1]
         found = []
         for place in (self.left, self.right):
             value = np.take_along_axis(along, np.clip(place, 0, count - 1), -1)
-            beside = np.where((place >= 0) & (place < count), value, np.nan)
+            beside = np.where((place >= 0) & (place < count), value, none)
             found.append(np.moveaxis(beside, -1, self.axis))
         return found
 
@@ -179,8 +184,8 @@ def _trust(missed: Array, scored: Any) -> Array:
     The mean over the neighbours (diagonal ones too) and, for FEW places, over the table's median.
     """
     if not scored.any():
-        return np.full(missed.shape, MOST_MISS**-2)
-    missed = np.where(scored, np.minimum(missed, MOST_MISS), 0.0).astype(np.float32)
+        return np.full_like(missed, MOST_MISS**-2)
+    missed = np.where(scored, np.minimum(missed, np.float32(MOST_MISS)), np.float32(0.0))
     sums = np.stack([missed, scored])
     for axis in range(1, sums.ndim):
         along = np.moveaxis(sums, axis, 0)

@@ -6,8 +6,8 @@
 
 A server as the command starts it, one scenario after another as a page would ask for them: each control goes through up
 to eight of its values, everything else as it was. Times are those of the wall and of the processor, from the request
-to the last byte of its answer; in a browser from the event to the drawn page, 25 ms included that the page waits for
-the next movement of a slider. The aim is 300 ms. The first answer, which reads the workload, counts apart.
+to the last byte of its answer; in a browser from the event to the drawn page. The aim is 300 ms. The first answer,
+which reads the workload, counts apart.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 // The live page: every control plays the scenario again; only the newest answer counts.
 
 const GROUPS = [["deployment", "Deployment"], ["traffic", "Traffic"], ["limits", "Limits"], ["policies", "Policies"], ["engine", "Engine"]];
-const PAUSE_MS = 25; // between a movement and its run: a slider fires faster than it can be seen
+const PAUSE_MS = 25; // between a movement and its run while another is under way: a slider fires faster than it can be seen
 
 function slider(control, value, changed) {
   const { low, high, log, is_whole: isWhole } = control;
@@ -73,7 +73,7 @@ function livePage(data) {
   function soon() {
     history.replaceState(null, "", toHash(values, start) || location.pathname);
     clearTimeout(timer);
-    timer = setTimeout(play, PAUSE_MS);
+    timer = setTimeout(play, results.hasAttribute("aria-busy") ? PAUSE_MS : 0);
   }
 
   async function play() {

@@ -1,6 +1,6 @@
 """Does `hasten explain` find what was planted, and does the gain it predicts come true on new traffic?
 
-    python benchmarks/explain.py                        # 200 planted cases, 40 of each kind
+    python benchmarks/explain.py                        # 360 planted cases, 40 of each kind
     python benchmarks/explain.py --kind real            # 60 windows of real traces, 20 of each
     python benchmarks/explain.py --cases 20 --kind slow_link
     python benchmarks/explain.py --time                 # a whole `hasten explain` on the Azure conversation trace
@@ -30,11 +30,14 @@ from functools import cache
 import numpy as np
 
 from hasten.deployment import Deployment
+from hasten.disaggregation import Disaggregated
 from hasten.explain.changes import counted
 from hasten.explain.explanation import Explanation, explain
 from hasten.explain.objective import Objective, relative
-from hasten.explain.setup import Setup
+from hasten.explain.programs import PROGRAM
+from hasten.explain.setup import PooledSetup, Setup
 from hasten.workload import Workload
+from hasten.workload.programs import Call, Program, workload_of
 
 REQUESTS = 800
 SHORT = 30_000
@@ -48,10 +51,10 @@ NEW = 3
 class Case:
     """One deployment under load: the setup, the objective, the cause to find ("" for none), and new traffic."""
 
-    setup: Setup
+    setup: Setup | PooledSetup
     objective: Objective
     cause: str
-    fresh: tuple[Setup, ...]
+    fresh: tuple[Setup | PooledSetup, ...]
 
 
 EACH = {True: 40, False: 20}
@@ -80,7 +83,7 @@ def traffic(
 
 
 def loaded(
-    setup: Setup,
+    setup: Setup | PooledSetup,
     make: Callable[[int, float], Workload],
     load: float,
     seed: int,
@@ -89,7 +92,18 @@ def loaded(
 ) -> Case:
     """The case at `load` of its capacity."""
     crowd = setup.changed(work=make(seed, math.inf)).run()
-    rate = load * crowd.throughput.requests
+    return at_rate(setup, make, load * crowd.throughput.requests, seed, objective, cause)
+
+
+def at_rate(
+    setup: Setup | PooledSetup,
+    make: Callable[[int, float], Workload],
+    rate: float,
+    seed: int,
+    objective: Objective,
+    cause: str,
+) -> Case:
+    """The case at `rate` requests (or programs) per second."""
     return Case(
         setup.changed(work=make(seed, rate)),
         objective,
@@ -202,17 +216,105 @@ def _trace(name: str) -> Workload:
 REAL: dict[str, Callable[[int], Case]] = {
     name: window(name) for name in ("azure-conv", "azure-code", "mooncake-conversation")
 }
+
+
+def kv_link(seed: int) -> Case:
+    """Prefill and decode pools with a network between them that their KV hardly gets through."""
+    draw = np.random.default_rng(seed)
+    each = Deployment.of(
+        str(draw.choice(["llama-3.1-8b", "qwen2.5-14b", "mistral-7b"])),
+        "h100-sxm",
+        replicas=int(draw.integers(1, 4)),
+    )
+    served = Disaggregated.of(each, each, str(draw.choice(["ethernet-10", "ethernet-25"])))
+    prompt = draw.uniform(600, 2500)
+    make = traffic(draw, prompt, draw.uniform(20, 80))
+    rate = draw.uniform(0.75, 0.95) * each.replicas / served.transfer_seconds(int(prompt))
+    return at_rate(_pools(served), make, rate, seed, anything(draw, "tpot", "e2e"), "kv_link")
+
+
+def decode_room(seed: int) -> Case:
+    """A decode pool whose KV cache holds a handful of prompts with short answers, behind a fast link."""
+    draw = np.random.default_rng(seed)
+    prompt, output = draw.uniform(1000, 3000), draw.uniform(30, 120)
+    model = str(draw.choice(["llama-3.1-8b", "qwen2.5-7b", "mistral-7b"]))
+    tokens = int(draw.uniform(4, 7) * (prompt + output))
+    prefill = Deployment.of(model, "h100-sxm", replicas=2)
+    decode = Deployment.of(model, "h100-sxm", kv_cache_tokens=tokens)
+    served = Disaggregated.of(prefill, decode, str(draw.choice(["nvlink4", "infiniband-ndr"])))
+    make = traffic(draw, prompt, output)
+    load = draw.uniform(0.92, 1.0)
+    return loaded(_pools(served), make, load, seed, anything(draw, "tpot"), "decode_kv_memory")
+
+
+def admission(seed: int) -> Case:
+    """A router that keeps requests at the door although their replica could take them."""
+    draw = np.random.default_rng(seed)
+    replicas, slots = int(draw.integers(2, 5)), int(draw.integers(1, 4))
+    base = Deployment.of(str(draw.choice(["llama-3.1-8b", "qwen2.5-7b"])), "h100-sxm", replicas=replicas)
+    make = traffic(draw, draw.uniform(200, 1500), draw.uniform(50, 300))
+    idle = _empty(base).changed(work=make(seed, 0.1).head(100)).run()
+    rate = draw.uniform(0.7, 0.95) * replicas * slots / idle.e2e.mean
+    setup = _empty(base).changed(policies={"route": f"pd_serve:slots={slots},wait=0.02"})
+    return at_rate(setup, make, rate, seed, anything(draw, "ttft"), "admission")
+
+
+def slow_tools(seed: int) -> Case:
+    """Agents that call tools which take several times as long as the calls to the model."""
+    draw = np.random.default_rng(seed)
+    base = Deployment.of(str(draw.choice(["llama-3.1-8b", "qwen2.5-7b"])), "h100-sxm")
+    prompt, output, rounds = draw.uniform(100, 800), draw.uniform(20, 80), draw.uniform(3, 8)
+    wait = output * 0.01 * draw.uniform(3, 10)
+
+    def make(seed: int, rate: float) -> Workload:
+        rng = np.random.default_rng(seed)
+        arrival = np.cumsum(rng.exponential(1.0 / rate, REQUESTS // 8))
+        made = []
+        for at in arrival.tolist():
+            calls = [
+                Call(int(prompt * rng.lognormal(0.0, 0.5)) + 1, int(output * rng.lognormal(0.0, 0.4)) + 1)
+            ]
+            for number in range(int(rng.poisson(rounds))):
+                took = float(rng.exponential(wait))
+                tokens = int(rng.exponential(prompt / 4)) + 1
+                answer = int(output * rng.lognormal(0.0, 0.4)) + 1
+                calls.append(Call(tokens, answer, (number,), wait_s=took, tool="search"))
+            made.append(Program(at, tuple(calls)))
+        return workload_of(made)
+
+    rate = draw.uniform(0.5, 4.0)
+    return at_rate(_empty(base), make, rate, seed, anything(draw, PROGRAM), "tools")
+
+
 KINDS: dict[str, Callable[[int], Case]] = {
-    each.__name__: each for each in (slow_link, starved_kv, noisy_tenant, launch_bound, straggler)
+    each.__name__: each
+    for each in (
+        slow_link,
+        starved_kv,
+        noisy_tenant,
+        launch_bound,
+        straggler,
+        kv_link,
+        decode_room,
+        admission,
+        slow_tools,
+    )
 }
+
+
+NOBODY = Workload(
+    arrival=np.zeros(1), prompt_tokens=np.ones(1, dtype=int), output_tokens=np.ones(1, dtype=int)
+)
 
 
 def _empty(deployment: Deployment) -> Setup:
     """A setup whose traffic is not known yet."""
-    nothing = Workload(
-        arrival=np.zeros(1), prompt_tokens=np.ones(1, dtype=int), output_tokens=np.ones(1, dtype=int)
-    )
-    return Setup(deployment=deployment, work=nothing)
+    return Setup(deployment=deployment, work=NOBODY)
+
+
+def _pools(deployment: Disaggregated) -> PooledSetup:
+    """The same of two pools."""
+    return PooledSetup(deployment=deployment, work=NOBODY)
 
 
 @dataclass
@@ -302,7 +404,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--cases", type=int, help="cases in all (default 200 planted, or 60 real)")
+    parser.add_argument("--cases", type=int, help="cases in all (default 360 planted, or 60 real)")
     parser.add_argument("--kind", choices=["planted", "real", *sorted(KINDS), *REAL], default="planted")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--verbose", action="store_true", help="a line per case that was not right")

@@ -19,6 +19,10 @@ def benchmark() -> ModuleType:
         ("noisy_tenant", None),
         ("launch_bound", None),
         ("straggler", None),
+        ("kv_link", "kv_link"),
+        ("decode_room", "decode_pool_memory"),
+        ("admission", "queue_admission"),
+        ("slow_tools", "tool"),
     ],
 )
 def test_the_planted_cause_is_named_first(benchmark: ModuleType, kind: str, label: str | None) -> None:

@@ -104,6 +104,20 @@ def from_straggler(setup: Run) -> Iterator[Change]:
         )
 
 
+def from_door(setup: Run) -> Change:
+    """Nobody is held at the door: everybody is let in, and sent to the replica with the fewest requests."""
+    return Change(
+        name="admission",
+        text="nobody held at the door (admit always, route least_outstanding)",
+        kind=CAUSE,
+        make=lambda: setup.changed(
+            policies={**setup.policies, "admit": "always", "route": "least_outstanding"}
+        ),
+        cause="admission, which holds requests at the door",
+        is_condition=True,
+    )
+
+
 def traffic_causes(setup: Run, speed: float = 2.0) -> Iterator[Change]:
     """Disproportionate prompts, sent elsewhere; tools and users `speed` times as fast."""
     limit = long_prompts(setup.work)

@@ -12,7 +12,7 @@ from hasten.explain.attribution import Attribution, Labelled
 from hasten.explain.changes import CAUSE, CLIENTS, LONG_PROMPTS, TOOLS, Change
 from hasten.explain.composition import Composition, compose
 from hasten.explain.fresh import DRAWS, FreshTraffic
-from hasten.explain.labels import LABELS
+from hasten.explain.labels import LABELS, ORDER
 from hasten.explain.objective import Objective
 from hasten.explain.programs import PROGRAM, ProgramAttribution, attribute_programs
 from hasten.explain.setup import PooledSetup, Setup
@@ -195,7 +195,10 @@ def explain(
     gives one to every change, not to the leading ones only. `progress(runs done, runs)` is called after every run, with
     an upper bound of the runs. Raises InputError when nobody was served or the deployment can't be.
     """
+    report, attribution, _ = setup.attributed()
     tried = changes_of(setup, objective, only_causes=only_causes)
+    if attribution.to_first[:, ORDER["queue_admission"]].any():
+        tried.insert(0, changes.from_door(setup))
     resources = sum(change.at is not None for change in tried)
     drawn = 2 if only_causes else len(tried) if whole else min(len(tried), BEST + WORST + 1)
     total = 1 + len(tried) + (0 if only_causes else resources * (len(SPEED_UPS) - 1)) + (drawn + 1) * DRAWS
@@ -207,7 +210,6 @@ def explain(
         if progress is not None:
             progress(done, total)
 
-    report, attribution, _ = setup.attributed()
     step()
     programs = _programs(attribution, setup.work)
     labelled = programs if programs is not None and objective.metric == PROGRAM else attribution

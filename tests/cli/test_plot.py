@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hasten.cli import main
-from hasten.cli.output.plot import charts
+from hasten.cli.options.plot import look_of
 from hasten.cli.output.plot.bars import composition, legend
 from hasten.cli.output.plot.canvas import Canvas
 from hasten.cli.output.plot.distribution import Distribution, distribution
@@ -309,5 +309,5 @@ def test_what_was_observed_has_no_charts(capsys):
 
 
 def test_no_one_asks_no_chart():
-    assert charts.here(SimpleNamespace(plot=False, json=False)) is None
-    assert charts.here(SimpleNamespace(plot=True, json=True)) is None
+    assert look_of(SimpleNamespace(plot=False, json=False)) is None
+    assert look_of(SimpleNamespace(plot=True, json=True)) is None

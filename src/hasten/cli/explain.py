@@ -11,8 +11,8 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
 from hasten.cli.options import deployment, observed, policies, pools, slo, workload
+from hasten.cli.options.plot import add_plot, look_of
 from hasten.cli.output import page, table, text
-from hasten.cli.output.plot import charts
 from hasten.cli.output.progress import Bar
 from hasten.cli.simulate import load_all
 from hasten.disaggregation import Disaggregated
@@ -60,7 +60,7 @@ def configure(parser: ArgumentParser) -> None:
     )
     policies.add_speeds(group)
     observed.add_observed(parser)
-    charts.add_plot(group, "what each percentile spends its time on, and the effects with their intervals")
+    add_plot(group, "what each percentile spends its time on, and the effects with their intervals")
     page.add_report(group, "the run, the bottleneck, what one change would buy")
     group.add_argument("--all", action="store_true", help="show every label and every change")
 
@@ -98,8 +98,10 @@ def run(args: Namespace) -> int:
             workload.line_of(setup.work, args.workload),
         ]
         text.show("\n".join([*head, *render(found, whole=args.all)]))
-        look = charts.here(args)
+        look = look_of(args)
         if look is not None:
+            from hasten.cli.output.plot import charts
+
             text.show("\n" + charts.of_explanation(found, look))
     return 0
 

@@ -10,8 +10,8 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
 from hasten.cli.options import delivery, deployment, policies, slo, values, workload
+from hasten.cli.options.plot import add_plot, look_of
 from hasten.cli.output import page, text
-from hasten.cli.output.plot import charts
 from hasten.cli.output.progress import Bar
 from hasten.errors import InputError
 
@@ -54,7 +54,7 @@ def configure(parser: ArgumentParser) -> None:
         action="store_true",
         help="play the chosen deployment again: where its milliseconds go, what binds, what one change would buy",
     )
-    charts.add_plot(group, "what deployments trade in speed, yield and cost, and load up to saturation")
+    add_plot(group, "what deployments trade in speed, yield and cost, and load up to saturation")
     page.add_report(group, "what deployments trade, load up to saturation")
 
 
@@ -118,8 +118,10 @@ def run(args: Namespace) -> int:
             from hasten.cli.explain import render as render_why
 
             text.show("\n".join(["", f"{found.best.label} at the rate above:", *render_why(why)]))
-        look = charts.here(args)
+        look = look_of(args)
         if look is not None:
+            from hasten.cli.output.plot import charts
+
             text.show("\n" + charts.of_plan(found, work, curve, look))
             if why is not None:
                 text.show("\n" + charts.of_explanation(why, look))

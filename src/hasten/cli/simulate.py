@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hasten.cli.options import delivery, deployment, policies, pools, slo, values, workload
+from hasten.cli.options.plot import add_plot, look_of
 from hasten.cli.output import page, text
-from hasten.cli.output.plot import charts
 from hasten.cli.output.progress import Bar
 from hasten.errors import InputError
 
@@ -68,7 +68,7 @@ def configure(parser: ArgumentParser) -> None:
         help="write every step and request as Chrome trace events for Perfetto: .json or .json.gz",
     )
     group.add_argument("--out", type=Path, metavar="FILE", help="write one row per request: .csv or .parquet")
-    charts.add_plot(group, "distributions, and what each percentile spends its time on")
+    add_plot(group, "distributions, and what each percentile spends its time on")
     page.add_report(group, "latencies, where they come from, steps over time, every request")
     delivery.add_delivery(parser, "--deploy")
 
@@ -101,7 +101,7 @@ def run(args: Namespace) -> int:
         from hasten.report.files import save_requests
 
         save_requests(report.records.select(report.records.id.argsort()), args.out)
-    log, look = options.get("log"), charts.here(args)
+    log, look = options.get("log"), look_of(args)
     found = labels(args, made, work, report, log) if args.report or look else None
     page.save_run(args, made, work, report, log=log, found=found, checks=checks)
     written = delivery.deliver(args, made, work, report.to_dict() | {"seed": args.seed}, policies=chosen)
@@ -112,6 +112,8 @@ def run(args: Namespace) -> int:
         if intervals is not None:
             text.show(_interval_table(intervals))
         if look is not None:
+            from hasten.cli.output.plot import charts
+
             text.show("\n" + charts.of_run(report, found, look))
     return int(not all(check.holds for check in checks))
 

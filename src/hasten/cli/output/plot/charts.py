@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from argparse import ArgumentParser, Namespace, _ArgumentGroup
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +9,7 @@ from hasten.cli.output.plot.bars import composition, legend
 from hasten.cli.output.plot.forest import Span, forest
 from hasten.cli.output.plot.frame import GAP, beside, plain
 from hasten.cli.output.plot.load import load
-from hasten.cli.output.plot.look import Look, look_at
+from hasten.cli.output.plot.look import Look
 from hasten.cli.output.plot.scatter import Axis, Point, scatter
 from hasten.cli.output.plot.words import short
 
@@ -24,20 +22,6 @@ if TYPE_CHECKING:
 
 METRICS = ("ttft", "tpot", "e2e")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-
-
-def add_plot(group: ArgumentParser | _ArgumentGroup, what: str) -> None:
-    """The flag; `what` says what is drawn."""
-    group.add_argument(
-        "--plot",
-        action="store_true",
-        help=f"draw in the terminal, as wide as it is: {what} (NO_COLOR and plain ASCII are respected)",
-    )
-
-
-def here(args: Namespace) -> Look | None:
-    """How to draw on standard output; None when nothing is to be drawn."""
-    return look_at(sys.stdout) if args.plot and not args.json else None
 
 
 def of_run(report: Report, found: Attribution | None, look: Look) -> str:

@@ -18,7 +18,7 @@ FILLS: Mapping[str, tuple[str, str, str]] = {
     "weights": ("░", "-", "cyan"),
     "kv": ("≡", "/", "green"),
     "rest": ("·", ".", "white"),
-    "away": (" ", " ", "dim"),
+    "away": ("▁", "_", "dim"),
 }
 """Family of labels -> its character, the same in ASCII, its colour. The darker, the less it is own work."""
 

@@ -26,7 +26,7 @@ SGR: Mapping[str, str] = {
 }
 """Our names of the colours that every theme of a terminal defines for itself."""
 
-_PROBE = "⣿█▞▓▒░≡·│┤└─┬┆●○◆▲►"
+_PROBE = "⣿█▚▞▓▒░≡·▁│┤└─┬┆●○◆▲►"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hasten.cli.output.plot.bars import composition, legend
+from hasten.cli.output.plot.distribution import Distribution, side_by_side
 from hasten.cli.output.plot.forest import Span, forest
 from hasten.cli.output.plot.frame import GAP, beside, plain
 from hasten.cli.output.plot.load import load
@@ -74,7 +75,6 @@ def of_plan(found: Plan, work: Workload, curve: Sequence[Mapping[str, Any]], loo
 
 def distributions(report: Report, look: Look) -> list[str]:
     """TTFT, TPOT and E2E beside each other."""
-    from hasten.cli.output.plot.distribution import Distribution, side_by_side
     from hasten.report import metrics
 
     total = len(report.records)

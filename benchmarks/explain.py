@@ -353,7 +353,8 @@ def came_true(case: Case, found: Explanation) -> list[bool]:
     held = []
     for setup in case.fresh:
         before, after = (
-            case.objective.column(each.run().records) for each in (setup, best.setup.changed(work=setup.work))
+            case.objective.column(each.run().records)
+            for each in (setup, best.setup.changed(work=best.change.traffic(setup.work)))
         )
         gain = relative(*map(case.objective.value, counted(best.change, setup.work, before, after)))
         held.append(best.interval.holds(gain))

@@ -78,4 +78,4 @@ class Recorder:
 
 def _columns(packed: bytearray, row: np.dtype[Any]) -> dict[str, npt.NDArray[Any]]:
     rows = np.frombuffer(packed, row)
-    return {name: np.ascontiguousarray(rows[name]) for name in row.names or ()}
+    return {name: rows[name] for name in row.names or ()}

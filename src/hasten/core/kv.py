@@ -52,7 +52,9 @@ class BlockPool:
         if not self.prefix_caching or (not request.block_ids and request.ghost is None):
             return 0
         most = (request.target - 1) // self.block_size
-        found = sum(usable for _, usable in self._leading(request, most))
+        found = 0
+        for _, usable in self._leading(request, most):
+            found += usable
         ghost = request.ghost
         if ghost is not None and found == request.shared:
             found += min(ghost.blocks, most - found)
@@ -71,19 +73,23 @@ class BlockPool:
     def _leading(self, request: Request, most: int) -> list[tuple[Segment, int]]:
         """Cached segments that `request` begins with, and how many blocks of each are of use: `most` in all."""
         leading: list[tuple[Segment, int]] = []
+        index = self.index
+        size = self.block_size
         ends = request.block_ends
-        blocks = request.block_tokens // self.block_size
+        blocks = request.block_tokens // size
         at = 0
         for number, key in enumerate(request.block_ids):
             if ends:
-                blocks = ends[number] // self.block_size - at
+                blocks = ends[number] // size - at
                 if not blocks:  # it ends within the block that the one before it ends in
                     continue
                 at += blocks
-            segment = self.index.get(key)
+            segment = index.get(key)
             if segment is None or most <= 0:
                 break
-            usable = min(segment.blocks, blocks, most)
+            usable = segment.blocks if segment.blocks < blocks else blocks
+            if usable > most:
+                usable = most
             leading.append((segment, usable))
             most -= usable
             if usable < blocks:

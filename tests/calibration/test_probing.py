@@ -128,7 +128,7 @@ def test_probes_tell_the_steps_that_were_run(sequences, prompt, budget):
         max_num_seqs=32,
     )
     ones = np.ones(sequences, dtype=np.int32)
-    output = TOKENS + (sequences * prompt - 1) // budget
+    output = TOKENS + sequences * prompt // (budget - sequences)  # nobody ends before the last begins
     work = Workload(arrival=0.0 * ones, prompt_tokens=prompt * ones, output_tokens=output * ones)
     log = StepLog()
     records = simulate(made, work, stepping=True, log=log).records

@@ -7,7 +7,7 @@ from hasten.explain.labels import ORDER
 
 # A jump keeps the reason of its first step; in its midst another door may close behind the one that is shut.
 DOORS = (
-    ["queue_routing", "queue_memory", "queue_reservation", "queue_policy"],
+    ["queue_routing", "queue_slots", "queue_memory", "queue_reservation", "queue_policy"],
     ["decode_pool_routing", "decode_pool_memory", "decode_pool_policy"],
 )
 

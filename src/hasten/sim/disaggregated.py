@@ -69,5 +69,6 @@ def simulate_disaggregated(
         simulation.keep(log, paces)
     simulation.run(progress)
     stats = RunStats([stats_of(loop) for loop in loops], simulation.now, perf_counter() - began)
-    note = f"replicas 0 to {len(prompts) - 1} compute prompts, the others answers; a request counts for the latter"
+    first = "replica 0 computes" if len(prompts) == 1 else f"replicas 0 to {len(prompts) - 1} compute"
+    note = f"{first} prompts, the others answers; a request counts for the latter"
     return report_of(deployment, pools[0].latency, work, recorder, stats, slo=slo, notes=(note,))

@@ -12,8 +12,9 @@ from hasten.errors import InputError
 from hasten.hardware import Device, load_device, load_link
 from hasten.latency import AnalyticalModel, Parallelism, TableCost
 from hasten.latency.calibration import Calibration, load_calibration
-from hasten.latency.host import MESSAGES, RELOADS, WRITES, HostMemory
+from hasten.latency.host import RELOADS, WRITES, HostMemory
 from hasten.latency.memory import KVCapacity, kv_capacity
+from hasten.latency.messages import MESSAGES
 from hasten.models import ModelShape, load_model
 from hasten.profiles import EngineLimits, EngineProfile, load_profile
 from hasten.profiles.overrides import SETTINGS
@@ -58,7 +59,7 @@ class Deployment:
     host_kv_bytes: int = 0  # host memory of one replica for KV that leaves the devices; 0: none
     host_kv_writes: str | None = None  # one of hasten.latency.host.WRITES
     host_kv_reload: str = "always"  # one of RELOADS there
-    host_kv_messages: str = "layer"  # one of MESSAGES there
+    host_kv_messages: str = "layer"  # one of hasten.latency.messages.MESSAGES
     host_kv_link: str | None = None  # a link's name or file; None: the device's host link
     host_kv_policy: str = "lru"  # the cache policy that says what stays in host memory
     typical_context: int | None = None  # tokens of an ordinary sequence, for the capacity of sliding windows

@@ -8,11 +8,9 @@ from functools import cached_property
 from hasten.deployment import KV_DTYPES, Deployment
 from hasten.errors import InputError
 from hasten.hardware import Link, load_link
+from hasten.latency.messages import MESSAGES, num_messages
 from hasten.models import ModelShape
 from hasten.profiles import EngineProfile
-
-MESSAGES = ("layer", "block", "whole")
-"""In how many pieces a request's KV travels: one per layer, two per layer and block, or one in all."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ class Disaggregated:
         """
         layers = self.prefill.model.num_layers
         blocks = -(-tokens // self.prefill.limits.block_size)
-        messages = {"whole": 1, "layer": layers, "block": 2 * layers * blocks}[self.messages]
+        messages = num_messages(self.messages, layers=layers, blocks=blocks)
         lanes = min(self.prefill.parallelism.devices, self.decode.parallelism.devices)
         size = tokens * self.kv_bytes_per_token
         return messages * self.link.latency + size / (lanes * self.link.reached_bandwidth)

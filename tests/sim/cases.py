@@ -17,7 +17,8 @@ from hasten.core.request import SLO
 from hasten.core.scheduler import Scheduler
 from hasten.hardware import Link
 from hasten.latency import LinearCost, LockstepCost, StepCost, TableCost
-from hasten.latency.host import MESSAGES, RELOADS, WRITES, HostLink, HostMemory
+from hasten.latency.host import RELOADS, WRITES, HostLink, HostMemory
+from hasten.latency.messages import MESSAGES
 from hasten.policies import load_policy, policy_names
 from hasten.report.records import Records
 from hasten.sim.build import CostEstimates, records_of

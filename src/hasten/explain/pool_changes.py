@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, get_args
 
-from hasten.disaggregation import MESSAGES
 from hasten.explain.changes import (
     CAUSE,
     KNOB,
@@ -22,6 +21,7 @@ from hasten.explain.changes import (
 from hasten.explain.resources import RESOURCES, sped_up
 from hasten.explain.setup import Pool, PooledSetup, Setup
 from hasten.latency import StepCost
+from hasten.latency.messages import MESSAGES
 from hasten.latency.scaled import scaled
 
 POOLS: tuple[Pool, ...] = get_args(Pool)

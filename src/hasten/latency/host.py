@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from hasten.core.view import Estimates
 from hasten.hardware import Link
+from hasten.latency.messages import num_messages
 from hasten.report.stats import HostStats
 
 WRITES = ("computed", "evicted")
@@ -13,9 +14,6 @@ WRITES = ("computed", "evicted")
 
 RELOADS = ("always", "cheaper")
 """When a prefix in host memory is loaded: always, or only if that is sooner than to compute it."""
-
-MESSAGES = ("layer", "block", "whole")
-"""In how many pieces a load travels: one per layer, two per layer and block, or one in all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +38,7 @@ class HostMemory:
     def seconds(self, tokens: int) -> float:
         """Seconds to move the KV of `tokens` tokens one way over idle links: messages * latency + bytes / bandwidth."""
         blocks = -(-tokens // self.block_size)
-        messages = {"whole": 1, "layer": self.layers, "block": 2 * self.layers * blocks}[self.messages]
+        messages = num_messages(self.messages, layers=self.layers, blocks=blocks)
         return messages * self.link.latency + blocks * self.block_bytes / self.bandwidth
 
     @property

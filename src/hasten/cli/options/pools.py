@@ -6,8 +6,9 @@ from argparse import ArgumentParser, Namespace
 
 from hasten.cli.options import deployment, values
 from hasten.deployment import Deployment
-from hasten.disaggregation import MESSAGES, Disaggregated
+from hasten.disaggregation import Disaggregated
 from hasten.errors import InputError
+from hasten.latency.messages import MESSAGES
 from hasten.policies import load_policy
 
 _FLAGS = ("decode_device", "decode_tp", "decode_pp", "kv_link", "kv_messages", "decode_route")

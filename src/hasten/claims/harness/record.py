@@ -13,6 +13,7 @@ from hasten.claims.harness.claim import Claim, Curve, Figure, Findings
 from hasten.claims.harness.estimate import Estimate
 from hasten.claims.harness.verdict import judge, judge_figure
 from hasten.errors import InputError
+from hasten.report.files import write_text
 
 RESULTS = FOLDER / "results"
 _DIGITS = 6  # significant ones: enough to compare, short enough to read
@@ -79,13 +80,11 @@ def recorded(name: str) -> dict[str, Any] | None:
 def save(result: dict[str, Any], folder: Path) -> Path:
     """Write a result to `folder`, in full or not at all, and return where. Raises InputError when it can't."""
     path = folder / f"{result['claim']}.json"
-    part = path.with_suffix(".part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        part.replace(path)
     except OSError as error:
         raise InputError(f"{path}: can't be written: {error.strerror}: choose another folder") from error
+    write_text(path, json.dumps(result, indent=1, allow_nan=False) + "\n")
     return path
 
 

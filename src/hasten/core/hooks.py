@@ -8,17 +8,6 @@ from hasten.core.policy import SchedulingPolicy
 class Hooks:
     """Which decisions `policy` takes itself."""
 
-    __slots__ = (
-        "chunks",
-        "gates",
-        "hears_arrivals",
-        "hears_finishes",
-        "holds_batch",
-        "mixes_steps",
-        "ranks",
-        "resorts",
-    )
-
     def __init__(self, policy: SchedulingPolicy) -> None:
         kind = type(policy)
         self.mixes_steps = kind.mixes_steps

@@ -30,9 +30,7 @@ class BlockPool:
         self.now = 0.0
         self.evicted_blocks = 0  # cached blocks lost to eviction
         self.reloads = False  # whether there is a tier behind this one (`hasten.core.host`)
-        self.journal: list[Segment] | None = (
-            None  # what lost blocks to eviction, for a driver that sets a list
-        )
+        self.journal: list[Segment] | None = None  # what lost blocks to eviction, if a driver sets a list
         self.index: dict[int, Segment] = {}
         self._cache = cache
         self._scores = type(cache).score is not CachePolicy.score

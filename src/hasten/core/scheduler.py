@@ -158,8 +158,7 @@ class Scheduler:
 
     def _end(self, now: float, stopped: Sequence[Request], closing: list[Request] | None) -> list[Request]:
         """Book the ends that a completed step brings. Returns who finished."""
-        self.now = now
-        self.pool.now = now
+        self.now = self.pool.now = now
         ended: list[Request] = []
         for request in stopped:
             if request.status != FINISHED and request.status != HELD:
@@ -180,8 +179,7 @@ class Scheduler:
         """The client left: free what `request` holds; its tokens in flight are waste. Returns who finished with it."""
         if request.status == FINISHED:
             return _NOBODY
-        self.now = now
-        self.pool.now = now
+        self.now = self.pool.now = now
         if request.status == HELD:
             self.held.drop(request)
         else:

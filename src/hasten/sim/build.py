@@ -80,35 +80,32 @@ def replica_of(
     kind: type[Replica] = Replica,
 ) -> EngineLoop:
     """One engine loop: of a single scheduler, or of all data-parallel ranks that step together."""
-    depth, frontend, cost = deployment.profile.loop_depth, _frontend(deployment), estimates.cost
+    cost = estimates.cost
     if speed != 1.0:
         from hasten.latency.scaled import scaled  # here, for plain Python can't derive from compiled costs
 
         cost = scaled(cost, 1.0 / speed)
     parallelism = deployment.parallelism
-    options: dict[str, Any] = {"depth": depth, "stepping": stepping, "frontend": frontend}
+    options: dict[str, Any] = {"depth": deployment.profile.loop_depth, "stepping": stepping}
+    if any(deployment.front_end):
+        options["frontend"] = Frontend(*deployment.front_end)
     num = parallelism.dp if parallelism.is_lockstep else 1
-    if deployment.host is None:
-        ranks = [scheduler_of(deployment, policies, estimates) for _ in range(num)]
-    else:
-        links = [HostLink(deployment.host, estimates) for _ in range(num)]
-        ranks = [scheduler_of(deployment, policies, estimates, link) for link in links]
-        if num == 1:
-            single = HostReplica(index, ranks[0], cost, recorder, truth, **options)
-            single.links = links
-            return single
+    links = [] if deployment.host is None else [HostLink(deployment.host, estimates) for _ in range(num)]
+    ranks = [scheduler_of(deployment, policies, estimates, links[at] if links else None) for at in range(num)]
+    loop: EngineLoop
     if not parallelism.is_lockstep:
-        return kind(index, ranks[0], cost, recorder, truth, **options)
-    if not isinstance(cost, LockstepCost):
+        loop = (HostReplica if links else kind)(index, ranks[0], cost, recorder, truth, **options)
+    elif isinstance(cost, LockstepCost):
+        together = HostLockstepReplica if links else LockstepReplica
+        loop = together(index, ranks, cost, recorder, truth, **options)
+    else:
         raise InputError(
             f"step times are a {type(cost).__name__}, but {parallelism.label} has ranks that step together: "
             "give a LockstepCost"
         )
-    if deployment.host is None:
-        return LockstepReplica(index, ranks, cost, recorder, truth, **options)
-    together = HostLockstepReplica(index, ranks, cost, recorder, truth, **options)
-    together.links = links
-    return together
+    if isinstance(loop, HostReplica | HostLockstepReplica):
+        loop.links = links
+    return loop
 
 
 def scheduler_of(
@@ -154,11 +151,6 @@ def stats_of(replica: EngineLoop) -> ReplicaStats:
         kv_peak_blocks=replica.kv_peak_blocks,
         host=host_stats(replica) if isinstance(replica, HostReplica | HostLockstepReplica) else None,
     )
-
-
-def _frontend(deployment: Deployment) -> Frontend | None:
-    fixed, per_token = deployment.front_end
-    return None if fixed == per_token == 0.0 else Frontend(fixed, per_token)
 
 
 def report_of(

@@ -118,9 +118,7 @@ class PooledSimulation(Simulation):
         self._decode = Cluster(
             [replica.ranks for replica in decode], decode_route or RoutePolicy(), random=streams(seed + 1)
         )
-        self._sources: dict[
-            int, tuple[Request, Handover]
-        ] = {}  # request id -> its prompt's request, and its way
+        self._sources: dict[int, tuple[Request, Handover]] = {}  # by id: the prompt's request, and its way
         self._log: StepLog | None = None
         for at, replica in enumerate(decode):
             replica.pull = partial(self._pull, at)

@@ -10,7 +10,6 @@ from hasten.core.request import Request
 
 OK: Final = 0
 REJECTED: Final = 1
-UNFINISHED: Final = 2
 
 _REQUEST: Final = np.dtype(
     [

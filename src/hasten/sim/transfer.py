@@ -16,15 +16,10 @@ class Transfers:
         self._send_free = [0.0] * senders
         self._receive_free = [0.0] * receivers
         self._seconds = seconds
-        self.moved_tokens = 0
-        self.busy_seconds = 0.0  # summed over transfers
 
     def start(self, sender: int, receiver: int, tokens: int, now: float) -> tuple[float, float]:
         """Move the KV of `tokens` tokens, asked for at `now`; returns when it sets out and when it has arrived."""
-        seconds = self._seconds(tokens)
         begin = max(now, self._send_free[sender], self._receive_free[receiver])
-        end = begin + seconds
+        end = begin + self._seconds(tokens)
         self._send_free[sender] = self._receive_free[receiver] = end
-        self.moved_tokens += tokens
-        self.busy_seconds += seconds
         return begin, end

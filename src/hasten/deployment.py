@@ -22,6 +22,9 @@ from hasten.profiles.overrides import SETTINGS
 KV_DTYPES = {"auto": None, "fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0}
 """Bytes per cached element by name; auto: as the checkpoint says."""
 
+MAX_REPLICAS = 100_000
+"""Schedulers of one deployment (replicas x dp), at most."""
+
 STEP_TIMES = ("auto", "table", "analytical", "pool")
 """Where step times come from: measured layers or operators, data sheets, other measured devices (pool), or (auto)
 measured layers where there are any and data sheets elsewhere."""
@@ -72,6 +75,11 @@ class Deployment:
     def __post_init__(self) -> None:
         if isinstance(self.replicas, bool) or not isinstance(self.replicas, int) or self.replicas < 1:
             raise InputError(f"replicas is {self.replicas!r}: give a whole number of at least 1")
+        if self.replicas * self.parallelism.dp > MAX_REPLICAS:
+            raise InputError(
+                f"{self.replicas:,} replicas of dp {self.parallelism.dp:,} are more than {MAX_REPLICAS:,} schedulers: "
+                "give fewer, and their share of the traffic"
+            )
         if self.kv_dtype not in KV_DTYPES:
             raise InputError(f"kv_dtype {self.kv_dtype!r} is unknown: use one of {', '.join(KV_DTYPES)}")
         if self.step_times not in STEP_TIMES:

@@ -1,6 +1,7 @@
 """Mistakes of every kind: one line on standard error that names place and value, exit status 2, no file left behind."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -91,6 +92,17 @@ TRACES: dict[str, tuple[str, str | bytes, list[str]]] = {
         ["t.jsonl:1", "hash_ids"],
     ),
     "a bad row names its flag": ("t.csv", AZURE + "2023-11-16 18:17:03,4,0\n", ["--drop-bad"]),
+    "times decades apart": (
+        "t.csv",
+        "timestamp,input_length,output_length\n0,4,4\n1e300,4,4\n",
+        ["t.csv:3", "1e+300", "30 years"],
+    ),
+    "a column twice": (
+        "t.csv",
+        "timestamp,input_length,input_length,output_length\n0,4,4,4\n",
+        ["t.csv:1", "input_length", "twice"],
+    ),
+    "another encoding": ("t.csv", AZURE.encode("utf-16"), ["t.csv:1", "UTF-16", "UTF-8"]),
     "broken gzip": ("t.csv.gz", b"\x1f\x8b\x08 nothing", ["t.csv.gz"]),
 }
 
@@ -160,6 +172,7 @@ def test_malformed_device(case: str, tmp_path: Path, capsys: pytest.CaptureFixtu
 POLICIES: dict[str, tuple[str, list[str]]] = {
     "no policy": ("x = 1\n", ["p.py", "no public subclass"]),
     "syntax": ("def (:\n", ["p.py:1"]),
+    "ends the program": ("import sys\nsys.exit(3)\n", ["p.py", "SystemExit"]),
     "import fails": ("import nowhere_at_all\n", ["p.py", "nowhere_at_all"]),
     "two policies": (
         "from hasten import SchedulingPolicy\nclass A(SchedulingPolicy): ...\nclass B(SchedulingPolicy): ...\n",
@@ -216,6 +229,11 @@ FLAGS: dict[str, tuple[list[str], list[str]]] = {
     "rate of zero": ([*RUN, "--rate", "0"], ["--rate", "'0'"]),
     "rate that is no number": ([*RUN, "--rate", "nan"], ["--rate", "nan"]),
     "negative rate": ([*RUN, "--rate=-3"], ["--rate", "-3"]),
+    "rate of once a decade": ([*RUN, "--rate", "1e-9"], ["4e+09 s", "1e+09 s", "rate"]),
+    "a thousand million replicas": ([*RUN, "--replicas", "1000000000"], ["1,000,000,000", "100,000"]),
+    "a thousand million ranks": ([*RUN, "--dp", "1000000000"], ["1,000,000,000", "100,000"]),
+    "rate beyond any server": ([*RUN, "--rate", "1e9"], ["--rate", "1e9", "inf"]),
+    "a million processes": (["plan", "llama-3.1-8b", "--jobs", "1000000"], ["--jobs", "1000000", "1,024"]),
     "no requests": ([*RUN, "--limit", "0"], ["--limit", "'0'"]),
     "unknown workload": ([*RUN, "--workload", "azure-chat"], ["azure-chat", "azure-conv"]),
     "format of a sample": ([*RUN, "--format", "minimal"], ["azure-conv", "--format", "minimal"]),
@@ -274,6 +292,30 @@ def test_wrong_flags(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
     check(argv, expected, tmp_path, capsys, {})
 
 
+NESTED: dict[str, list[str]] = {
+    "model": ["predict", "deep.json", "--device", "h100-sxm"],
+    "trace": [*RUN, "--workload", "deep.json", "--format", "sharegpt"],
+    "calibration": [*PREDICT, "--calibration", "deep.json"],
+    "measurements": ["calibrate", "llama-3.1-8b", "deep.json", "--device", "h100-sxm"],
+    "measured run": [*COMPARE, "--measured", "deep.json"],
+    "time series": ["explain", "--metrics", "deep.json"],
+    "recording": ["explain", "--recording", "deep.json"],
+    "scenario": ["ui", "deep.json"],
+}
+
+
+@pytest.mark.parametrize("kind", NESTED)
+def test_json_nested_deeper_than_anyone_reads(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check(NESTED[kind], ["deep.json"], tmp_path, capsys, {"deep.json": "[" * 16_000})
+
+
+def test_a_trace_from_a_pipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    check([*RUN, "--workload", "pipe"], ["pipe", "save it to a file"], tmp_path, capsys, {})
+
+
 def test_an_earlier_result_survives_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     check([*RUN, "--workload", "t.csv"], ["t.csv"], tmp_path, capsys, {"t.csv": "", "out.csv": "kept"})
     assert (tmp_path / "out.csv").read_text() == "kept"
@@ -281,3 +323,9 @@ def test_an_earlier_result_survives_a_mistake(tmp_path: Path, capsys: pytest.Cap
 
 def test_there_are_at_least_forty_mistakes() -> None:
     assert len(TRACES) + len(CONFIGS) + len(DEVICES) + len(POLICIES) + len(FLAGS) >= 40
+
+
+def test_files_behind_options_are_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    steps = "decodes,context,prefill_tokens,ms\n1,100,0,-3\n"
+    argv = ["calibrate", "llama-3.1-8b", "--device", "h100-sxm", "steps.csv"]
+    check(argv, ["steps.csv", "-3"], tmp_path, capsys, {"steps.csv": steps})

@@ -168,6 +168,11 @@ def test_peak_output_throughput_matches_a_count(drawn: list) -> None:
     )
 
 
+def test_peak_output_throughput_of_a_trace_that_is_silent_for_years() -> None:
+    rows = [(0.0, 0.0, 3.0, 5, 31), (9e8, 9e8, 9e8 + 3.0, 5, 41)]
+    assert metrics.peak_output_throughput(served(*rows)) == pytest.approx(1 + 40 / 3)
+
+
 def test_peak_output_throughput_by_hand() -> None:
     # tokens at 0.0 and then 10 per second for 3 seconds
     assert metrics.peak_output_throughput(served((0.0, 0.0, 3.0, 5, 31))) == pytest.approx(11)

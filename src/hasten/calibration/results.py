@@ -61,10 +61,10 @@ def _objects(text: str, name: str) -> Iterator[tuple[dict[str, Any], str]]:
     lines = [line for line in text.splitlines() if line.strip()]
     try:
         found = [(json.loads(text), name)]
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         try:
             found = [(json.loads(line), f"{name}, line {number}") for number, line in enumerate(lines, 1)]
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InputError(f"{name}: not JSON ({error}): is the file cut?") from None
     for raw, where in found:
         if not isinstance(raw, dict):

@@ -60,11 +60,11 @@ def _csv_rows(text: str, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _json_rows(text: str, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
         raw = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         lines = [line for line in text.splitlines() if line.strip()]
         try:
             raw = [json.loads(line) for line in lines] if len(lines) > 1 else None
-        except ValueError:
+        except (ValueError, RecursionError):
             raw = None
         if raw is None:
             raise InputError(f"{name}: not JSON ({error}): is the file cut?") from None

@@ -118,6 +118,8 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse, but what is left over is named with the nearest option."""
         found, rest = self.parse_known_args(args, namespace)
+        if any(not each.startswith("-") for each in rest):  # files may stand behind options
+            found, rest = self.parse_known_intermixed_args(args, namespace)
         if rest:
             options = [
                 each for action in self._actions for each in action.option_strings if each.startswith("--")

@@ -79,7 +79,7 @@ def _add_search(parser: ArgumentParser) -> None:
         metavar="SHARE",
         help="plan as if every step took this share longer than predicted, such as 0.25",
     )
-    group.add_argument("--jobs", type=values.count, metavar="N", help="processes (default: all cores)")
+    group.add_argument("--jobs", type=values.jobs, metavar="N", help="processes (default: all cores)")
     group.add_argument(
         "--ray",
         metavar="ADDRESS",

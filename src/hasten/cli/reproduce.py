@@ -26,7 +26,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="claims, by the method's name")
     parser.add_argument("--all", action="store_true", help="every claim")
     parser.add_argument(
-        "--jobs", type=values.count, default=1, metavar="N", help="claims measured at once (default 1)"
+        "--jobs", type=values.jobs, default=1, metavar="N", help="claims measured at once (default 1)"
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="write results (JSON), a table and plots (SVG) to DIR"

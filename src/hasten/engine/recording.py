@@ -152,9 +152,10 @@ class Recording:
             raise
         except OSError as error:
             raise InputError(f"{path}: can't be read: {error.strerror}") from None
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             if number == 1 or line.endswith("\n"):
-                raise InputError(f"{path}: line {number}: broken ({error!r}): record the run again") from None
+                reason = f"no {error}" if isinstance(error, KeyError) else str(error)[:80]
+                raise InputError(f"{path}: line {number}: broken ({reason}): record the run again") from None
             made.cut_off = f"{path}: line {number}: cut off: the {number - 2:,} turns before it are whole"
         return made
 

@@ -163,6 +163,8 @@ def json_points(text: str, where: str) -> Iterator[Point]:
         raise InputError(
             f"{where}: line {error.lineno}: is no JSON ({error.msg}): is the file cut?"
         ) from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, deep nesting
+        raise InputError(f"{where}: is no usable JSON ({error}): mend the file") from None
     name = Path(where).stem
     if not isinstance(data, list):
         yield from _matrix(data, where, name)

@@ -219,7 +219,7 @@ def load_calibration(path: str | Path) -> Calibration:
         raise InputError(f"{path}: can't be read as a calibration: {reason}") from None
     try:
         raw = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error}): write it again with `hasten calibrate`") from None
     if not isinstance(raw, dict) or raw.get("hasten_calibration") != FORMAT:
         raise InputError(f"{path}: no calibration of format {FORMAT}: write it with `hasten calibrate --out`")

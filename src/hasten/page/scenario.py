@@ -180,7 +180,7 @@ def load_scenario(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: {path.stat().st_size:,} bytes, a scenario has at most {FILE_BYTES:,}")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a scenario: {error}") from None
     if not isinstance(found, dict):
         raise InputError(f"{path}: not a scenario: expected an object of names and values")

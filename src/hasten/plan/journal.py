@@ -79,7 +79,7 @@ class Journal:
     def _check(self, first: bytes, header: dict[str, str]) -> None:
         try:
             known = json.loads(first)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"--journal {self.path}, line 1: is damaged: give another file") from error
         differ = [name for name, value in header.items() if known.get(name) != value]
         if differ:

@@ -220,7 +220,7 @@ def _load_file(path: Path) -> ModuleType:
     except SyntaxError as error:
         del sys.modules[name]
         raise InputError(f"{path}:{error.lineno}: {error.msg}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends itself is no policy either
         del sys.modules[name]
         raise InputError(f"{path}: importing it fails: {type(error).__name__}: {error}") from error
     return module

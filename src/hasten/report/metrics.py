@@ -22,6 +22,7 @@ from hasten.errors import InputError
 from hasten.report.gaps import Gaps
 from hasten.report.records import Floats, Mask, Records, Status
 
+SPARSE = 1000  # seconds per request: above, a trace is mostly silence
 PERCENTILES = (50.0, 90.0, 95.0, 99.0)
 
 
@@ -243,12 +244,16 @@ def peak_output_throughput(records: Records) -> float:
     begin, end = first.astype(np.int64), finish.astype(np.int64)
     spans = begin < end
     rate = np.divide(rest, finish - first, out=np.zeros_like(rest), where=spans)
-    seconds = int(end.max()) + 1
     # First token and what falls into its second; what falls into the last second; full seconds in between,
     # entered as changes of the rate at the first full second and at the last second.
-    tokens = np.bincount(begin, 1 + np.where(spans, rate * (begin + 1 - first), rest), seconds)
-    tokens += np.bincount(end, rate * (finish - end), seconds)
-    change = np.bincount(np.minimum(begin + 1, end), rate, seconds) - np.bincount(end, rate, seconds)
+    early, late = 1 + np.where(spans, rate * (begin + 1 - first), rest), rate * (finish - end)
+    full = np.minimum(begin + 1, end)
+    if end.max() > SPARSE * (end.size + SPARSE):  # mostly silence: only seconds where something changes count
+        busy = np.unique(np.concatenate([begin, full, end]))
+        begin, full, end = (np.searchsorted(busy, each) for each in (begin, full, end))
+    seconds = int(end.max()) + 1
+    tokens = np.bincount(begin, early, seconds) + np.bincount(end, late, seconds)
+    change = np.bincount(full, rate, seconds) - np.bincount(end, rate, seconds)
     return float((tokens + np.cumsum(change)).max())
 
 

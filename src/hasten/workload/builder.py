@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hasten.errors import InputError
-from hasten.workload.columns import DroppedRows
+from hasten.workload.columns import MAX_SECONDS, DroppedRows
 from hasten.workload.rows import BadRow, Row, seconds, tokens
 from hasten.workload.workload import Workload
 
@@ -39,6 +39,12 @@ class Builder:
         arrival = row.arrival
         if type(arrival) is not float or not -1e300 < arrival < 1e300:
             arrival = seconds("arrival", arrival)
+        if self._arrival and abs(arrival - self._arrival[0]) > MAX_SECONDS:
+            raise BadRow(
+                f"is more than {MAX_SECONDS:g} s (30 years) away from the first row's",
+                field="arrival",
+                value=arrival,
+            )
         prompt, output = (
             tokens("prompt tokens", row.prompt_tokens),
             tokens("output tokens", row.output_tokens),

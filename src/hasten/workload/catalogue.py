@@ -111,7 +111,7 @@ def _all_readers() -> list[Reader]:
 def _loaded(point: Any) -> Any:
     try:
         return point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         problem = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(
             f"entry point {point.name} = {point.value} can't be loaded ({problem}): mend or uninstall the package"

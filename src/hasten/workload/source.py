@@ -1,5 +1,6 @@
 """A trace file as readers see it: lines, CSV rows or JSON rows, numbered, decoded and decompressed on the way."""
 
+import codecs
 import csv
 import gzip
 import json
@@ -106,6 +107,8 @@ class Source:
     # -- reading ---------------------------------------------------------------------------------
 
     def _open(self) -> BufferedIOBase:
+        if self.path.is_fifo():
+            self.fail("is a pipe, and a trace is read more than once: save it to a file first")
         try:
             with self.path.open("rb") as raw:
                 is_gzip = raw.read(2) == _GZIP_MAGIC
@@ -124,6 +127,8 @@ class Source:
             except (OSError, EOFError, zlib.error) as error:
                 if not start:
                     self.fail(f"can't be read ({error}): copy it again")
+        if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            self.fail("is UTF-16 text: save it as UTF-8", 1)
         text = start.decode("utf-8", errors="replace").lstrip("\ufeff")
         if not text.strip() and len(start) < HEAD_BYTES:
             self.fail("is empty: give a trace with at least one request")
@@ -208,6 +213,9 @@ class Source:
             if not header:
                 header = [cell.strip() for cell in cells]
                 missing = [name for name in required if name not in header]
+                twice = [name for name in (*required, *optional) if header.count(name) > 1]
+                if twice:
+                    self.fail(f"column {twice[0]!r} stands twice in the header: rename one", number)
                 if missing:
                     self.fail(
                         f"no column {missing[0]!r} in the header {shortened(text)}: name the columns", number

@@ -6,6 +6,9 @@ import math
 import re
 from argparse import ArgumentTypeError
 
+MAX_RATE = 1e6
+"""Requests/s, more than any deployment that can be simulated takes."""
+
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _BYTES = {"B": 1, "MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _DURATION = re.compile(r"(?P<number>[0-9.eE+-]*[0-9.])\s*(?P<unit>[a-zA-Z]*)")
@@ -47,30 +50,42 @@ def size(text: str) -> int:
 
 def count(text: str) -> int:
     """A whole number of at least 1."""
-    value = whole(text)
-    if value < 1:
-        raise ArgumentTypeError(f"{text!r} is below 1: give a whole number of at least 1")
-    return value
+    return _whole(text, 1, (1 << 62) - 1)
 
 
 def whole(text: str) -> int:
     """A whole number of at least 0."""
+    return _whole(text, 0, (1 << 62) - 1)
+
+
+def jobs(text: str) -> int:
+    """Processes of this machine: 1 to 1,024."""
+    return _whole(text, 1, 1024)
+
+
+def _whole(text: str, low: int, high: int) -> int:
     try:
         value = int(text)
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is no whole number") from None
-    if not 0 <= value < 1 << 62:
-        raise ArgumentTypeError(f"{text!r} is out of range: give a whole number from 0")
+    if value < low:
+        raise ArgumentTypeError(f"{text!r} is below {low}: give a whole number of at least {low}")
+    if value > high:
+        raise ArgumentTypeError(f"{text!r} is above {high:,}: give a smaller number")
     return value
 
 
 def rate(text: str) -> float:
-    """Requests per second, more than 0; `inf` sends everything at once."""
+    """Requests per second, more than 0 and up to a million; `inf` sends everything at once."""
     value = _float(text)
     if math.isnan(value):
         raise ArgumentTypeError(f"{text!r} is no rate: give requests per second, such as 8 or 0.5")
     if not value > 0.0:
         raise ArgumentTypeError(f"{text!r} must be more than 0 requests per second")
+    if MAX_RATE < value < math.inf:
+        raise ArgumentTypeError(
+            f"{text!r} is above {MAX_RATE:,.0f} requests/s: give less, or inf for all at once"
+        )
     return value
 
 

@@ -212,7 +212,9 @@ def test_other_methods_are_not_there(server, method):
 def test_a_scenario_is_played(server):
     answer, body = play(server, SMALL)
     assert answer.status == 200
-    assert json.loads(body)["requests"]["count"] == 100
+    curves, rest = map(json.loads, body.splitlines())
+    assert curves["requests"]["count"] == 100
+    assert set(rest) == {"composition", "lives", "timeline"}
 
 
 def test_what_cannot_be_is_told(server):
@@ -238,11 +240,34 @@ def test_the_command_offers_what_it_was_named(tmp_path):
         assert b'"device":"a100"' in made.page
 
 
+def test_curves_follow_a_slider_that_is_dragged(server):
+    """Moved every 20 ms for 3 seconds: pages that begin anew at every movement would show nothing until its end."""
+    with chromium() as browser:
+        page = Tab(browser).open(server.address)
+        page.wait_for_selector("html[data-explained='1']")
+        drawn = page.evaluate(
+            """async () => {
+                const slider = document.querySelector("input[aria-label^='rate']");
+                for (let move = 0; move < 150; move++) {
+                    slider.value = 0.3 + 0.001 * move;
+                    slider.dispatchEvent(new Event("input"));
+                    await new Promise((done) => setTimeout(done, 20));
+                }
+                return Number(document.documentElement.dataset.played);
+            }"""
+        )
+        assert drawn > 5
+        page.wait_for_selector("main:not(:has([aria-busy]))")
+        last = float(page.get_by_label("rate in req/s, exact").input_value())
+        assert f"--rate {last:g}" in page.locator(".command").inner_text()
+
+
 def test_controls_play_again_in_a_browser(server):
     with chromium() as browser:
         tab = Tab(browser)
         page = tab.open(server.address)
-        page.wait_for_selector("html[data-played='1']")
+        page.wait_for_selector("html[data-explained='1']")
+        assert page.locator("figure[aria-busy]").count() == 0
         assert "100 requests" in page.locator(".said").inner_text()
         page.get_by_role("button", name="Pin as reference").click()
         page.get_by_label("rate in req/s", exact=True).focus()

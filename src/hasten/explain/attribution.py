@@ -8,7 +8,7 @@ have taken without them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -140,12 +140,17 @@ def _check(metric: str) -> None:
 
 
 def attribute(
-    records: Records, log: RunLog, costs: Costs, *, reusable: Mapping[int, tuple[int, str]] | None = None
+    records: Records,
+    log: RunLog,
+    costs: Costs,
+    *,
+    reusable: Mapping[int, tuple[int, str]] | None = None,
+    progress: Callable[[], None] = lambda: None,
 ) -> Attribution:
     """Label the life of every served request of `records` from the steps of its run.
 
     `reusable` says for a request how many tokens of its prompt somebody had computed before, and the label of what
-    it computed of them again (see `hasten.explain.prefixes`).
+    it computed of them again (see `hasten.explain.prefixes`). `progress` is called now and then, and may raise.
     """
     served = records.select(records.is_ok)
     spent = np.zeros((2, len(served), len(LABELS)), dtype=np.longdouble)
@@ -166,10 +171,13 @@ def attribute(
         idle = IdleClock(ranks)
         for rank in ranks:
             line = timeline(rank, served, where, log.handovers)
+            progress()
             account = _Account(spent, line, rank, costs.of(rank))
+            progress()
             account.waits(idle, _seen(rank, log, ids, ready))
             account.moves(idle)
             account.stretches()
+            progress()
             account.chunks(reusable or {}, served)
     first, after = (np.asarray(part, dtype=np.float64) for part in spent)
     return Attribution(served, first, after)
@@ -203,10 +211,10 @@ class _Account:
         self.until = self.columns.until.astype(np.longdouble)
         self._ends = self.columns.end.astype(np.longdouble)
         self.seconds = self._ends - self.begin  # of each row
-        of_row: dict[int, list[StepChunk]] = {}
+        self.prefills: dict[int, list[StepChunk]] = {}
         for row, _, tokens, context, is_last in rank.chunks:
-            of_row.setdefault(row, []).append(StepChunk(_ANYONE, tokens, context, is_last))
-        self.prefills = of_row
+            self.prefills.setdefault(row, []).append(StepChunk(_ANYONE, tokens, context, is_last))
+        self.whole = self._prices()
         self.nominal = self.seconds * self.speed
         self.other_ranks = self._waits_for_ranks()
         self.decode_rows = self._decode_rows()
@@ -328,14 +336,24 @@ class _Account:
         self._split(found, own)
         return found
 
+    def _prices(self) -> Floats:
+        """What every row with prefill would take by the cost model (s); 0 for the others."""
+        found = np.zeros(len(self.seconds))
+        decodes, context = self.columns.decodes.tolist(), self.columns.context.tolist()
+        mixed = self.costs.cost.mixed
+        for row, chunks in self.prefills.items():
+            found[row] = mixed(chunks, decodes[row], context[row])
+        return found
+
     def _decode_shares(self) -> Floats:
         """What a row would have taken without its prefills, as a share: 1 where there are none."""
-        columns, cost = self.columns, self.costs.cost
         shares = np.ones(len(self.seconds))
-        for row, chunks in self.prefills.items():
-            n, context = int(columns.decodes[row]), int(columns.context[row])
-            whole = cost.mixed(chunks, n, context)
-            shares[row] = min(1.0, _decode_seconds(cost, n, context) / whole) if n and whole > 0.0 else 0.0
+        rows = np.array(list(self.prefills), dtype=np.int64)
+        shares[rows] = 0.0
+        rows = rows[(self.columns.decodes[rows] > 0) & (self.whole[rows] > 0.0)]
+        held = zip(self.columns.decodes[rows].tolist(), self.columns.context[rows].tolist(), strict=True)
+        alone = np.array([_decode_seconds(self.costs.cost, n, context) for n, context in held])
+        shares[rows] = np.minimum(1.0, alone / self.whole[rows])
         return shares
 
     def _waits_for_ranks(self) -> Exact:
@@ -346,7 +364,7 @@ class _Account:
             for row in range(len(alone)):
                 n, context = int(columns.decodes[row]), int(columns.context[row])
                 if row in self.prefills:
-                    alone[row] = cost.mixed(self.prefills[row], n, context)
+                    alone[row] = self.whole[row]
                 elif n:
                     growth, steps = int(columns.growth[row]), int(columns.steps[row])
                     alone[row] = _series_seconds(cost, n, context, growth=growth, steps=steps)
@@ -375,51 +393,48 @@ class _Account:
         """Own prefill: what the step would have taken with this chunk alone; the rest is that of the others."""
         if not self.line.chunks:
             return
-        columns, cost = self.columns, self.costs.cost
-        ids = records.id.tolist()
-        for record, row, phase, tokens, context, again in self.line.chunks:
-            mine = StepChunk(_ANYONE, tokens, context, True)
-            beside = self.prefills[row]
-            n, decode_context = int(columns.decodes[row]), int(columns.context[row])
-            spent = self.spent[phase, record]
-            spent[ORDER["slow_replica"]] += self.seconds[row] - self.nominal[row]
-            spent[ORDER["other_ranks"]] += self.other_ranks[row]
-            rest = self.nominal[row] - self.other_ranks[row]
-            whole = cost.mixed(beside, n, decode_context)
-            scale = rest / max(whole, 1e-300)
-            without_others = rest
-            if len(beside) > 1:
-                without_others = min(rest, scale * cost.mixed([mine], n, decode_context))
-                spent[ORDER["prefill_others"]] += rest - without_others
-            own = without_others
-            if n:
-                own = min(without_others, scale * cost.mixed([mine], 0, 0))
-                spent[ORDER["decode_others"]] += without_others - own
-            if phase == AFTER_FIRST and not again:
-                self._goes_on(spent, own, tokens)
-            else:
-                self._own(spent, own, (tokens, context, again), reusable.get(ids[record]))
+        record, row, phase, tokens, context, again = np.array(self.line.chunks, dtype=np.int64).T
 
-    def _goes_on(self, spent: Exact, own: Any, tokens: int) -> None:
-        """The first step here after another pool's prefill: a decode, and what of the prompt did not come."""
-        decode = own / tokens
-        spent[ORDER["decode"]] += decode
-        spent[ORDER["prefill_elsewhere"]] += own - decode
+        def charge(label: str, seconds: Exact, some: npt.NDArray[np.bool_] | slice = slice(None)) -> None:
+            np.add.at(self.spent[:, :, ORDER[label]], (phase[some], record[some]), seconds[some])
 
-    def _own(
-        self, spent: Exact, own: Any, chunk: tuple[int, int, int], reusable: tuple[int, str] | None
-    ) -> None:
-        """Own prefill in proportion to tokens: computed again, computed before by somebody, and new."""
-        tokens, context, again = chunk
+        rest = self.nominal[row] - self.other_ranks[row]
+        charge("slow_replica", self.seconds[row] - self.nominal[row])
+        charge("other_ranks", self.other_ranks[row])
+        without_others = rest * self._alone(beside_decodes=True)
+        charge("prefill_others", rest - without_others)
+        own = np.minimum(without_others, rest * self._alone(beside_decodes=False))
+        charge("decode_others", without_others - own)
+
+        goes_on = (phase == AFTER_FIRST) & (
+            again == 0
+        )  # after another pool's prefill: a decode, and what did not come
+        charge("decode", own / tokens, goes_on)
+        charge("prefill_elsewhere", own - own / tokens, goes_on)
+        is_own = ~goes_on  # by tokens: computed again, computed before by somebody, and new
         repeated = own * again / tokens
-        spent[ORDER["recompute"]] += repeated
-        left = own - repeated
-        if reusable is not None and not again:
-            known, label = reusable
-            missed = own * max(0, min(context + tokens, known) - context) / tokens
-            spent[ORDER[label]] += missed
-            left -= missed
-        spent[ORDER["prefill_own"]] += left
+        charge("recompute", repeated, is_own)
+        own = own - repeated
+        ids = records.id.tolist()
+        known, label = zip(*(reusable.get(ids[each], (0, "")) for each in record.tolist()), strict=True)
+        missed = own * np.maximum(0, np.minimum(context + tokens, known) - context) / tokens
+        missed[again > 0] = 0.0
+        labels = np.array(label)
+        for name in sorted({*label} - {""}):
+            charge(name, missed, is_own & (labels == name))
+        charge("prefill_own", own - missed, is_own)
+
+    def _alone(self, *, beside_decodes: bool) -> Floats:
+        """What the step of each own chunk would take with that chunk alone, `beside_decodes` or without them, as a
+        share: at most 1, which it is where nothing else runs."""
+        cost, decodes, held = self.costs.cost, self.columns.decodes.tolist(), self.columns.context.tolist()
+        whole = np.maximum(self.whole, 1e-300).tolist()
+        shares = np.ones(len(self.line.chunks))
+        for place, (_, row, _, tokens, context, _) in enumerate(self.line.chunks):
+            if len(self.prefills[row]) > 1 if beside_decodes else decodes[row]:
+                beside = (decodes[row], held[row]) if beside_decodes else (0, 0)
+                shares[place] = cost.mixed([StepChunk(_ANYONE, tokens, context, True)], *beside) / whole[row]
+        return np.minimum(1.0, shares)
 
 
 def _decode_seconds(cost: StepCost, n: int, context: int) -> float:

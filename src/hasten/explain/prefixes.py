@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -68,26 +70,27 @@ class _Holders:
     def __init__(self, work: Workload) -> None:
         self._work = work
         self._noted: dict[int, int] = {}  # blocks of a request that are booked already
-        self._here: set[tuple[int, int]] = set()  # (block, rank)
+        self._here: defaultdict[int, set[int]] = defaultdict(set)  # rank -> blocks
         self._done: dict[int, float] = {}  # block -> when the first rank had it (s)
 
     def note(self, event: _Event) -> None:
         """What the event brings is computed."""
         blocks, ends = self._names(event.request)
-        at = self._noted.get(event.request, 0)
-        while at < len(blocks) and ends[at] <= event.reached:
-            block = blocks[at]
-            self._here.add((block, event.rank))
-            self._done[block] = min(event.done, self._done.get(block, math.inf))
-            at += 1
-        self._noted[event.request] = at
+        upto = bisect_right(ends, event.reached)
+        new = blocks[self._noted.get(event.request, 0) : upto]
+        self._here[event.rank].update(new)
+        for block in new:
+            if event.done < self._done.get(block, math.inf):
+                self._done[block] = event.done
+        self._noted[event.request] = upto
 
     def known(self, event: _Event) -> tuple[int, bool]:
         """Leading tokens of a prompt that are known when its first chunk is decided, and whether all are known here."""
         blocks, ends = self._names(event.request)
         covered, is_here = 0, True
+        here = self._here[event.rank]
         for block, end in zip(blocks, ends, strict=True):
-            own = (block, event.rank) in self._here
+            own = block in here
             if not own and self._done.get(block, math.inf) > event.decided:
                 break
             covered, is_here = end, is_here and own
@@ -97,5 +100,5 @@ class _Holders:
         """The blocks of a request, and the tokens up to which each reaches."""
         work = self._work
         blocks = work.blocks_of(request)
-        ends = work.ends_of(request)
-        return blocks, ends or [(place + 1) * work.block_tokens for place in range(len(blocks))]
+        size = work.block_tokens
+        return blocks, work.ends_of(request) or range(size, (len(blocks) + 1) * size, size)

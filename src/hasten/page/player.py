@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
 from hasten.core.request import SLO
 from hasten.deployment import Deployment
 from hasten.explain.setup import attributed
-from hasten.page.run import Heading, run_data
+from hasten.page.run import Heading, detail_data, run_data
 from hasten.page.scenario import NOBODY, Value, command
 from hasten.plan.constraints import Constraints
 from hasten.sim.run import simulate
@@ -34,19 +34,25 @@ class Player:
         self._numbers = itertools.count(1)
         self._turn = threading.Lock()
 
-    def play(self, values: Mapping[str, Value]) -> dict[str, Any]:
-        """The data of the page of a run. Raises StaleError when a newer scenario arrives meanwhile, InputError."""
+    def play(self, values: Mapping[str, Value]) -> tuple[dict[str, Any], Callable[[], dict[str, Any]]]:
+        """The data of the page of a run: what its curves are drawn from, and what gives the rest, its labels and steps.
+
+        Both raise StaleError when a newer scenario arrives meanwhile; the first InputError.
+        """
         number = next(self._numbers)
         self._newest = max(self._newest, number)
-        with self._turn:
-            return self._run(values, number)
 
-    def _run(self, values: Mapping[str, Value], number: int) -> dict[str, Any]:
         def look_up(*_: int) -> None:
             if number < self._newest:
                 raise StaleError
 
-        look_up()
+        with self._turn:
+            look_up()
+            return self._run(values, look_up)
+
+    def _run(
+        self, values: Mapping[str, Value], look_up: Callable[..., None]
+    ) -> tuple[dict[str, Any], Callable[[], dict[str, Any]]]:
         work = _workload(str(values["workload"]), values["requests"], values["seed"])
         work = work.scaled(rate=float(values["rate_req_per_s"] or 1.0))
         served = _deployment(tuple((name, values[name]) for name in _DEPLOYED))
@@ -57,8 +63,6 @@ class Player:
         seed = int(values["seed"] or 0)
         report = simulate(served, work, slo=limits, seed=seed, log=log, progress=look_up, **roles)
         look_up()
-        found = attributed(served, work, report, log) if len(work) <= LABELLED else None
-        look_up()
         checks = () if limits is None else Constraints(limits).check(report.records)
         heading = Heading(
             model=served.model.name,
@@ -66,7 +70,16 @@ class Player:
             workload=f"{values['workload']}: {len(work):,} requests",
             checks=[(check.text, check.holds) for check in checks],
         )
-        return run_data(heading, report, found=found, log=log) | {"command": command(values)}
+
+        def rest() -> dict[str, Any]:
+            with self._turn:
+                look_up()
+                found = None
+                if len(work) <= LABELLED:
+                    found = attributed(served, work, report, log, progress=look_up)
+                return detail_data(report, found=found, log=log)
+
+        return run_data(heading, report) | {"command": command(values)}, rest
 
 
 _DEPLOYED = (

@@ -40,7 +40,7 @@ def run_data(
     heading: Heading, report: Report, *, found: Attribution | None = None, log: StepLog | None = None
 ) -> dict[str, Any]:
     """Everything a page shows of a run. Without a log there is no timeline, without labels no composition."""
-    records = report.records.select(np.argsort(report.records.arrival, kind="stable"))
+    records = _by_arrival(report)
     data = {
         "kind": "run",
         "heading": heading.to_dict(),
@@ -49,7 +49,16 @@ def run_data(
         "labels": causes.labels(),
         "families": causes.families(),
     }
+    return data | detail_data(report, found=found, log=log)
+
+
+def detail_data(
+    report: Report, *, found: Attribution | None = None, log: StepLog | None = None
+) -> dict[str, Any]:
+    """Of `run_data`, what its labels and its log tell."""
+    data: dict[str, Any] = {}
     if found is not None:
+        records = _by_arrival(report)
         data |= {"composition": causes.composition(found), "lives": causes.lives(found, records)}
     if log is not None and report.stats is not None:
         of_replica = [replica.num_blocks for replica in report.stats.replicas]
@@ -57,6 +66,10 @@ def run_data(
         blocks = [of_replica[rank.replica] // count for rank, count in zip(log.ranks, ranks, strict=True)]
         data["timeline"] = steps.timeline(log, blocks)
     return data
+
+
+def _by_arrival(report: Report) -> Records:
+    return report.records.select(np.argsort(report.records.arrival, kind="stable"))
 
 
 def _rows(records: Records) -> dict[str, Any]:

@@ -9,10 +9,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from typing import Any
@@ -102,13 +103,21 @@ class _Handler(BaseHTTPRequestHandler):
     def _play(self, body: bytes) -> None:
         try:
             values = scenario(json.loads(body), self.server.controls)
-            data = self.server.player.play(values)
+            curves, rest = self.server.player.play(values)
         except StaleError:
             self._say(409, {"stale": True})
         except (InputError, ValueError, RecursionError) as error:
             self._say(422, {"error": " ".join(str(error).split())[:500]})
         else:
-            self._say(200, data)
+            self._tell(curves, rest)
+
+    def _tell(self, curves: dict[str, Any], rest: Callable[[], dict[str, Any]]) -> None:
+        """A line of JSON with what curves are drawn from, and one with the rest where it still matters."""
+        self._head(200, {"Content-Type": "application/x-ndjson", "Transfer-Encoding": "chunked"})
+        self._chunk(f"{embedded(curves)}\n".encode())
+        with contextlib.suppress(StaleError):
+            self._chunk(f"{embedded(rest())}\n".encode())
+        self._chunk(b"")
 
     def _is_welcome(self, name: str) -> bool:
         """Whether the request is for this machine and knows the token; refuses it otherwise."""
@@ -129,13 +138,20 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(status, embedded(value).encode(), "application/json")
 
     def _answer(self, status: int, body: bytes, kind: str) -> None:
+        self._head(status, {"Content-Type": kind, "Content-Length": str(len(body))})
+        self.wfile.write(body)
+
+    def _head(self, status: int, headers: dict[str, str]) -> None:
         self.send_response(status)
-        for name, text in {**HEADERS, "Content-Type": kind, "Content-Length": str(len(body))}.items():
+        for name, text in {**HEADERS, **headers}.items():
             self.send_header(name, text)
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(body)
+
+    def _chunk(self, body: bytes) -> None:
+        """A part of a body sent in chunks (RFC 9112, section 7.1); an empty one is the last."""
+        self.wfile.write(f"{len(body):x}\r\n".encode() + body + b"\r\n")
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: addresses hold the token."""

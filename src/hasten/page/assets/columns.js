@@ -72,6 +72,11 @@ function decodedRun(data) {
   const limits = { ttft: figures.slo_ttft_ms, tpot: figures.slo_tpot_ms, e2e: figures.slo_e2el_ms };
   const served = (name) => known(rows[name].filter((_, row) => rows.status[row] === 0));
   const sorted = { ttft: served("ttft_ms"), tpot: served("tpot_ms"), e2e: served("e2e_ms") };
+  return { ...data, rows, size, limits, sorted, ...decodedDetail(data) };
+}
+
+// Of a run, what its labels and steps tell.
+function decodedDetail(data) {
   const lives = data.lives && Object.fromEntries(
     Object.entries(data.lives).map(([phase, shares]) => [
       phase, shares.map((each) => ({ label: each.label, share: lazily(each) })),
@@ -82,5 +87,5 @@ function decodedRun(data) {
     return { name, cells, merged, ...decoded(columns) };
   });
   const moving = data.timeline?.moving && decoded(data.timeline.moving);
-  return { ...data, rows, size, limits, sorted, lives, ranks, moving };
+  return { composition: data.composition, lives, ranks, moving };
 }

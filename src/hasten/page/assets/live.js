@@ -1,7 +1,8 @@
 // The live page: every control plays the scenario again; only the newest answer counts.
 
 const GROUPS = [["deployment", "Deployment"], ["traffic", "Traffic"], ["limits", "Limits"], ["policies", "Policies"], ["engine", "Engine"]];
-const PAUSE_MS = 25; // between a movement and its run while another is under way: a slider fires faster than it can be seen
+const PAUSE_MS = 250; // until a run that another tab's took the place of is asked for again
+const PATIENCE_MS = 400; // a movement lets the run under way draw its curves first, unless that takes longer than this
 
 function slider(control, value, changed) {
   const { low, high, log, is_whole: isWhole } = control;
@@ -55,10 +56,21 @@ function fromHash(controls, start) {
   return values;
 }
 
+async function* linesOf(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (let read = await reader.read(); !read.done; read = await reader.read()) {
+    const lines = (rest + read.value).split("\n");
+    rest = lines.pop();
+    yield* lines;
+  }
+}
+
 function livePage(data) {
   const { controls, scenario: start } = data;
   let values = fromHash(controls, start);
   let [abort, timer, last, pinned] = [null, 0, null, null];
+  let [drawing, again] = [null, false]; // since when curves are waited for, and whether something moved meanwhile
   const charts = runCharts();
   const said = el("p", { class: "note said", role: "status" });
   const results = el("div", { class: "results" });
@@ -73,7 +85,8 @@ function livePage(data) {
   function soon() {
     history.replaceState(null, "", toHash(values, start) || location.pathname);
     clearTimeout(timer);
-    timer = setTimeout(play, results.hasAttribute("aria-busy") ? PAUSE_MS : 0);
+    if (drawing !== null && performance.now() - drawing < PATIENCE_MS) again = true;
+    else timer = setTimeout(play, 0);
   }
 
   async function play() {
@@ -82,29 +95,44 @@ function livePage(data) {
     abort = mine;
     results.setAttribute("aria-busy", "true");
     const began = performance.now();
+    [drawing, again] = [began, false];
     try {
       const answer = await fetch("run", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(values), signal: mine.signal });
-      const found = await answer.json();
-      if (mine !== abort) return;
       if (answer.status === 409) { // another tab asked for something newer: its turn, then this one's
-        timer = setTimeout(play, 10 * PAUSE_MS);
+        drawing = null;
+        timer = setTimeout(play, PAUSE_MS);
         return;
       }
-      results.removeAttribute("aria-busy");
-      if (!answer.ok) return complain(found.error);
-      show(found, performance.now() - began);
+      if (!answer.ok) complain((await answer.json()).error);
+      else await follow(answer.body, began, () => mine === abort);
     } catch (error) {
       if (error.name !== "AbortError") complain("no answer: has hasten ui been stopped?");
+    }
+    if (mine === abort && again) play();
+  }
+
+  // Curves as soon as they are there, then what they are made of, unless something has moved.
+  async function follow(body, began, isNewest) {
+    let isDrawn = false;
+    for await (const line of linesOf(body)) {
+      if (!isNewest()) return;
+      if (isDrawn) detail(JSON.parse(line));
+      else show(JSON.parse(line), performance.now() - began);
+      isDrawn = true;
+      if (again) return;
     }
   }
 
   function complain(text) {
+    drawing = null;
     results.removeAttribute("aria-busy");
     said.textContent = text;
     said.classList.add("missed");
   }
 
   function show(found, took) {
+    drawing = null;
+    results.removeAttribute("aria-busy");
     last = decodedRun(found);
     last.pinned = pinned;
     said.classList.remove("missed");
@@ -112,8 +140,19 @@ function livePage(data) {
     top.replaceChildren(verdict(last.heading.checks), runNumbers(last));
     line.textContent = found.command;
     foot.replaceChildren(provenance(last.figures, data.version));
-    charts.update(last);
-    document.documentElement.dataset.played = String(Number(document.documentElement.dataset.played ?? 0) + 1);
+    charts.curves(last);
+    charts.wait();
+    count("played");
+  }
+
+  function detail(found) {
+    charts.causes(Object.assign(last, decodedDetail(found)));
+    count("explained");
+  }
+
+  function count(what) {
+    const { dataset } = document.documentElement;
+    dataset[what] = String(Number(dataset[what] ?? 0) + 1);
   }
 
   function adopt(given) {
@@ -126,7 +165,7 @@ function livePage(data) {
   const pin = el("button", { type: "button", text: "Pin as reference", "aria-pressed": "false", onclick: () => {
     pinned = pinned ? null : last && { sorted: last.sorted };
     pin.setAttribute("aria-pressed", String(Boolean(pinned)));
-    if (last) { last.pinned = pinned; charts.update(last); }
+    if (last) { last.pinned = pinned; charts.curves(last); }
   } });
   const file = el("input", { type: "file", accept: ".json,application/json", hidden: true, onchange: async () => {
     try {

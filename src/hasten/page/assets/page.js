@@ -43,20 +43,20 @@ function runNumbers(run) {
   ]);
 }
 
-// The charts of a run, each updated when another run takes its place.
+// The charts of a run: its curves and its table, and what its time went on, which may `wait` for another run's.
 function runCharts() {
   const life = drawer();
   const distributions = METRICS.map(([key, title, meaning]) => cdfFigure(key, title, meaning));
   const [parts, time, table] = [compositionFigure(), timelineFigure(), requestTable(life.show)];
   const nodes = [el("section", { class: "three", "aria-label": "Distributions" }, ...distributions.map((each) => each.node)), parts.node, time.node, table.node];
-  return {
-    nodes, life: life.node,
-    update: (run) => {
-      parts.node.hidden = !run.composition;
-      time.node.hidden = !run.ranks.length;
-      [...distributions, parts, time, table].forEach((each) => each.update(run));
-    },
+  const curves = (run) => [...distributions, table].forEach((each) => each.update(run));
+  const causes = (run) => {
+    parts.node.hidden = !run.composition;
+    time.node.hidden = !run.ranks.length;
+    [parts, time].forEach((each) => { each.node.removeAttribute("aria-busy"); each.update(run); });
   };
+  const wait = () => [parts, time].forEach((each) => each.node.setAttribute("aria-busy", "true"));
+  return { nodes, life: life.node, curves, causes, wait };
 }
 
 function provenance(figures, version) {
@@ -73,7 +73,8 @@ function runPage(data) {
   const changes = explanation ? whatIfFigure(explanation) : null;
   const main = el("main", {}, masthead("report", heading, [heading.workload, heading.policies]), verdict(heading.checks), runNumbers(run), explanation ? el("p", { class: "sentence", text: `Bottleneck: ${explanation.sentence}.` }) : "", changes?.node ?? "", ...charts.nodes, provenance(run.figures, run.version));
   document.body.append(main, charts.life, tip);
-  charts.update(run);
+  charts.curves(run);
+  charts.causes(run);
   changes?.redraw();
 }
 

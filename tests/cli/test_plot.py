@@ -21,6 +21,7 @@ from hasten.cli.output.plot.load import load
 from hasten.cli.output.plot.look import NARROWEST, WIDEST, Look, look_at
 from hasten.cli.output.plot.scale import Scale, log_ticks, logarithmic, of_percentiles, ticks
 from hasten.cli.output.plot.scatter import Axis, Point, front, scatter
+from hasten.cli.output.plot.sides import Swept, along, key, overlaid
 from hasten.cli.output.plot.words import duration, percent, short
 
 LOOKS = [Look(80), Look(80, is_unicode=False), Look(100, has_colour=True), Look(NARROWEST)]
@@ -261,6 +262,38 @@ def test_points_have_letters_and_marks(look):
     assert text.count(missed) == 1
 
 
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("limit", [None, 300.0])
+def test_every_side_has_its_letter_on_its_curve(look, limit):
+    sides = [
+        Distribution(name, lognormal() * factor, 2_000, limit)
+        for name, factor in zip("uvw", (1, 1, 3), strict=True)
+    ]
+    lines = overlaid(sides, look, 38, title="TTFT")
+    text = keeps_to(look, lines)
+    assert all(sum(letter in line[6:] for line in text.splitlines()[1:13]) == 1 for letter in "abc")
+    named = keeps_to(look, key(["one side", "another", "x" * 50], look))
+    assert named.startswith("a one side   b another")
+    empty = [Distribution("u", np.zeros(0), 10, limit)]
+    assert "no request" in overlaid([*empty, *empty], look, 38, title="TPOT")[0]
+    assert "b" in keeps_to(look, overlaid([*empty, sides[0]], look, 38, title="TPOT"))
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("points", [("1", "2", "4"), ("auto", "fp8", "int8"), ("7",), ("4", "2", "1")])
+def test_sides_along_a_sweep(look, points):
+    sides = [
+        Swept("u", [100.0 * (k + 1) for k in range(len(points))]),
+        Swept("v", [math.inf, 50.0, math.nan][: len(points)]),
+    ]
+    text = keeps_to(look, along(sides, points, look, 38, title="TTFT p99", limit=250.0))
+    assert text.startswith("TTFT p99, limit 250 ms")
+    assert "a" in text
+    axis = text.splitlines()[-1]
+    assert points[0] in axis
+    assert "nothing to draw" in along([Swept("u", [math.inf])], ["1"], look, 38, title="t")[0]
+
+
 def test_blocks_of_different_height_stand_beside_each_other():
     assert beside([["ab", "c"], ["d"]]) == ["ab  d", "c"]
 
@@ -282,6 +315,14 @@ PLAN = ["plan", "llama-3.1-8b", "--devices", "l40s", "--tp", "1", "--rate", "3",
             ["tok/s/GPU over tok/s/user", "$ per 1M tokens", "$/1M tok", "◆ chosen", "planned 3 req/s"],
         ),
         ([*PLAN, "--ttft", "1ms", "--jobs", "1"], ["nothing to draw"]),
+        (
+            ["compare", *RUN, "--schedule", "fcfs,prefill_first"],
+            ["TTFT, limit 1 s", "a fcfs   b prefill_first", "Change against fcfs", "prefill_first: TTFT p99"],
+        ),
+        (
+            ["compare", "llama-3.1-8b", "--device", "l40s,h100-sxm", "--limit", "60", "--sweep", "rate=1,2"],
+            ["TTFT p99 over rate", "TPOT p99 over rate", "a l40s   b h100-sxm"],
+        ),
     ],
 )
 def test_commands_draw_below_their_numbers(capsys, command, said):
@@ -306,6 +347,11 @@ def test_json_stays_json(capsys):
 def test_what_was_observed_has_no_charts(capsys):
     assert main(["explain", "--metrics", "x.csv", "--plot"]) == 2
     assert "--plot is of a simulated run" in capsys.readouterr().err
+
+
+def test_a_measured_run_has_no_sides(capsys):
+    assert main(["compare", "--measured", "x.json", "--plot"]) == 2
+    assert "--plot shows sides" in capsys.readouterr().err
 
 
 def test_no_one_asks_no_chart():

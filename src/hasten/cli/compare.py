@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hasten.cli.options import deployment, policies, sides, slo, values, workload
+from hasten.cli.options.plot import add_plot, look_of
 from hasten.cli.options.sides import Side
 from hasten.cli.output import measured, page, table, text
 from hasten.cli.output.progress import Bar
 from hasten.errors import InputError
 
 if TYPE_CHECKING:
+    from hasten.cli.output.plot.look import Look
     from hasten.deployment import Deployment
     from hasten.report.compare import Comparison
     from hasten.report.figures import Figure
@@ -59,6 +61,7 @@ def configure(parser: ArgumentParser) -> None:
         "--seeds", type=values.count, default=1, metavar="N", help="runs per side, seed, seed + 1, ..."
     )
     page.add_report(group, "the distributions of all sides over each other")
+    add_plot(group, "the distributions of all sides over each other, or their tails along a sweep")
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ def run(args: Namespace) -> int:
     if args.report is not None and (swept is not None or args.measured is not None):
         raise InputError("--report shows sides at one point: leave --sweep and --measured out")
     if args.measured is not None:
+        if args.plot:
+            raise InputError("--plot shows sides that are simulated: leave it out with --measured")
         if len(listed) > 1 or swept is not None:
             raise InputError(
                 "--measured compares one deployment with a measured run: give one value per flag, no --sweep"
@@ -91,6 +96,7 @@ def run(args: Namespace) -> int:
     rows: list[Row] = []
     comparisons: list[Comparison | None] = []
     names: list[str] = []
+    drawn: dict[str, list[Report]] = {}
     works = [workload.unscaled(args, seed=args.seed + turn) for turn in range(args.seeds)]
     heading = _heading(args, works[0])
     with Bar("simulating") as bar:
@@ -100,11 +106,20 @@ def run(args: Namespace) -> int:
             if args.json or swept is None:  # the table of a sweep does not show them
                 comparisons.append(_compared(found))
             names = names or _sources(found)
+            drawn = found.reports if swept is None else {}
             page.save_compared(args, heading, found.reports, [_figures(row, None) for row in rows])
     if args.json:
         text.show_json(_result(args, heading, rows, comparisons, names))
     else:
         text.show(_render(args, heading, rows, comparisons, names))
+        look = look_of(args)
+        if look is not None:
+            from hasten.cli.output.plot import charts
+
+            text.show("")
+            text.show(
+                charts.of_sides(drawn, comparisons[0], look) if swept is None else _along(args, rows, look)
+            )
     return 0
 
 
@@ -262,6 +277,20 @@ def _table(args: Namespace, rows: Sequence[Row]) -> str:
         lines.append(cells + [f"{row.not_served:,}"] * has_lost)
     side = len(key)
     return table.table(header, lines, right=[i for i in range(len(header)) if i != side])
+
+
+def _along(args: Namespace, rows: Sequence[Row], look: Look) -> str:
+    """The tails of every side over the points of the sweep, drawn."""
+    from hasten.cli.output.plot import charts
+
+    limits = slo.slo_of(args)
+    figures: dict[str, dict[str, list[float]]] = {"TTFT p99": {}, "TPOT p99": {}}
+    for row in rows:
+        for title, figure in zip(figures, (row.ttft_p99, row.tpot_p99), strict=True):
+            figures[title].setdefault(row.label, []).append(figure.value * 1e3)
+    limit = (None, None) if limits is None else (limits.ttft, limits.tpot)
+    in_ms = {title: each and each * 1e3 for title, each in zip(figures, limit, strict=True)}
+    return charts.of_sweep(figures, args.sweep.points, look, swept=args.sweep.key, limits=in_ms)
 
 
 def _cell(figure: Figure, scale: float) -> str:

@@ -1,7 +1,8 @@
-"""The charts of a run, an explanation and a plan, as `--plot` prints them below the numbers."""
+"""The charts of a run, an explanation, a plan and a comparison, as `--plot` prints them below the numbers."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +13,20 @@ from hasten.cli.output.plot.frame import GAP, beside, plain
 from hasten.cli.output.plot.load import load
 from hasten.cli.output.plot.look import Look
 from hasten.cli.output.plot.scatter import Axis, Point, scatter
+from hasten.cli.output.plot.sides import LETTERS, Swept, along, key, overlaid
 from hasten.cli.output.plot.words import short
 
 if TYPE_CHECKING:
     from hasten.explain.attribution import Attribution, Labelled
     from hasten.explain.explanation import Explanation
     from hasten.plan import Plan
+    from hasten.report.compare import Comparison
     from hasten.report.report import Report
     from hasten.workload import Workload
 
 METRICS = ("ttft", "tpot", "e2e")
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
+COMPARED = ("ttft_p99", "tpot_p99", "e2e_p99")
+"""Figures of a comparison whose changes are drawn."""
 
 
 def of_run(report: Report, found: Attribution | None, look: Look) -> str:
@@ -71,6 +75,70 @@ def of_plan(found: Plan, work: Workload, curve: Sequence[Mapping[str, Any]], loo
             ),
         ]
     return "\n".join(lines)
+
+
+def of_sides(reports: Mapping[str, Sequence[Report]], found: Comparison | None, look: Look) -> str:
+    """Distributions of all sides over each other, and what the others change against the first side."""
+    width = (look.width - GAP * (len(METRICS) - 1)) // len(METRICS)
+    blocks = []
+    for name in METRICS:
+        shown = [_distribution(side, each, name) for side, each in reports.items()]
+        blocks.append(overlaid(shown, look, width, title=name.upper()))
+    lines = [*beside(blocks), "", *key(list(reports), look)]
+    if found is not None:
+        spans = [
+            Span(
+                f"{each.label}: {each.figure.upper().replace('_P', ' p')}",
+                each.relative,
+                *(
+                    end / each.baseline if each.baseline else math.nan
+                    for end in (each.interval.low, each.interval.high)
+                ),
+            )
+            for each in found.differences
+            if each.figure in COMPARED
+        ]
+        title = f"Change against {found.baseline}, and its {100 * found.confidence:g} % interval"
+        lines += ["", *forest(spans, look, title=title)]
+    return "\n".join(lines)
+
+
+def _distribution(side: str, reports: Sequence[Report], metric: str) -> Distribution:
+    """All runs of one side together."""
+    import numpy as np
+
+    from hasten.report import metrics
+
+    limits = reports[0].slo
+    limit = None if limits is None else getattr(limits, metric)
+    values = np.concatenate([metrics.PER_REQUEST[metric](each.records) * 1e3 for each in reports])
+    return Distribution(
+        side, values, sum(len(each.records) for each in reports), None if limit is None else limit * 1e3
+    )
+
+
+def of_sweep(
+    figures: Mapping[str, Mapping[str, Sequence[float]]],
+    points: Sequence[str],
+    look: Look,
+    *,
+    swept: str,
+    limits: Mapping[str, float | None],
+) -> str:
+    """Figures (title -> side -> ms by point) over the points of a sweep; `limits` in milliseconds by title."""
+    width = (look.width - GAP * (len(figures) - 1)) // len(figures)
+    blocks = [
+        along(
+            [Swept(side, values) for side, values in sides.items()],
+            points,
+            look,
+            width,
+            title=f"{title} over {swept}",
+            limit=limits.get(title),
+        )
+        for title, sides in figures.items()
+    ]
+    return "\n".join([*beside(blocks), "", *key(list(next(iter(figures.values()))), look)])
 
 
 def distributions(report: Report, look: Look) -> list[str]:

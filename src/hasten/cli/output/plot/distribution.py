@@ -19,7 +19,7 @@ MARGIN = 5
 """Columns of the labels on the left."""
 
 _MARKED = (50.0, 99.0)
-_TICKS = (1.0, 10.0, 50.0, 90.0, 99.0, 99.9)
+TICKS = (1.0, 10.0, 50.0, 90.0, 99.0, 99.9)
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,8 @@ def distribution(shown: Distribution, look: Look, width: int, rows: int = ROWS) 
     if not values.size:
         return [padded(f"{shown.name}: no request has one", width)]
     canvas = Canvas(width - MARGIN - 1, rows)
-    highest = 99.9 if values.size >= 1_000 else 99.0 if values.size >= 100 else 90.0
-    y = of_percentiles(100.0 - highest, highest, canvas.down)
-    low, high = _span(values, highest, shown.limit)
+    y, highest = on_paper(values.size, canvas)
+    low, high = span(values, highest, shown.limit)
     x = logarithmic(low, high, canvas.across)
     if shown.limit is not None:
         for dot in range(canvas.down):
@@ -66,7 +65,7 @@ def distribution(shown: Distribution, look: Look, width: int, rows: int = ROWS) 
     return framed(
         canvas,
         look,
-        rows={canvas.rows - 1 - round(y(q)) // DOWN: f"p{q:g}" for q in _TICKS if y.low <= q <= y.high},
+        rows={canvas.rows - 1 - round(y(q)) // DOWN: f"p{q:g}" for q in TICKS if y.low <= q <= y.high},
         columns={
             round(x(value)) // ACROSS: duration(value) for value in log_ticks(low, high, max(3, width // 9))
         },
@@ -75,7 +74,13 @@ def distribution(shown: Distribution, look: Look, width: int, rows: int = ROWS) 
     )
 
 
-def _span(values: npt.NDArray[np.float64], highest: float, limit: float | None) -> tuple[float, float]:
+def on_paper(size: int, canvas: Canvas) -> tuple[Scale, float]:
+    """The scale of percentiles for so many values, and the highest one that they tell."""
+    highest = 99.9 if size >= 1_000 else 99.0 if size >= 100 else 90.0
+    return of_percentiles(100.0 - highest, highest, canvas.down), highest
+
+
+def span(values: npt.NDArray[np.float64], highest: float, limit: float | None) -> tuple[float, float]:
     """Both ends of the axis: what the percentiles shown cover, and the limit."""
     low, high = (max(float(each), 1e-3) for each in np.percentile(values, [100.0 - highest, highest]))
     low, high = min(low, limit or low), max(high, limit or high)

@@ -8,7 +8,8 @@
 Random weights. Decoding starts after 176 prompt tokens and takes 32 more: the mean context of 128 in / 128 out, in a
 quarter of the time. Prefill: 8 prompts of 176 tokens. Every round runs everybody once, in turn; the best round counts,
 since what else the machine does only ever takes time. Ratios compare with the best peer in the same line.
-`overhead` is what a step at batch 32 takes besides the forward pass: scheduler, block tables, input, sampling.
+`overhead` is what a step at batch 32 takes besides the call of the model, which gives tokens: scheduler, block tables,
+input, what is told to clients.
 """
 
 from __future__ import annotations
@@ -101,16 +102,16 @@ def serve(model: Any, batch: int, output: int) -> tuple[float, float, float]:
         prompt = [(7 * at + 31 * number) % 40000 + 5 for at in range(PROMPT)]
         request = Request(number, 0.0, PROMPT, output + 1)
         sequences.append(Sequence(request, prompt, Chooser(greedy, prompt), lambda told: None))
-    forward, inside = model.forward, 0.0  # CPU seconds of this thread: waiting for a busy core is not ours
+    largest, inside = model.largest, 0.0  # CPU seconds of this thread: waiting for a busy core is not ours
 
     def timed(step: Any, cache: Any) -> Any:
         nonlocal inside
         start = time.thread_time()
-        logits = forward(step, cache)
+        tokens = largest(step, cache)
         inside += time.thread_time() - start
-        return logits
+        return tokens
 
-    model.forward = timed
+    model.largest = timed
     try:
         start = time.perf_counter()
         for sequence in sequences:
@@ -121,7 +122,7 @@ def serve(model: Any, batch: int, output: int) -> tuple[float, float, float]:
         engine.run_until_idle()
         end, spent = time.perf_counter(), time.thread_time() - spent
     finally:
-        model.forward = forward
+        model.largest = largest
     return between - start, end - between, (spent - inside) / (engine.steps - steps)
 
 

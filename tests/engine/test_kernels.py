@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hasten.engine.compiled import KINDS, CompiledDecoder
 from hasten.engine.config import ModelConfig
 from hasten.engine.linear import HalfLinear, Int8Linear, PlainLinear
 from hasten.engine.model import ChunkInput, Decoder, StepInput
+from hasten.engine.sampling import largest
 from hasten.errors import InputError
 
 CPU = torch.device("cpu")
@@ -99,6 +101,36 @@ def test_greedy_tokens_do_not_depend_on_anything(dtype: str) -> None:
     tight = Harness(num_blocks=30, max_num_seqs=12, max_num_batched_tokens=13, decoder=decoder)
     assert tight.answers(prompts, 20) == alone
     assert tight.engine.scheduler.num_preemptions > 0
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", KINDS)
+@pytest.mark.parametrize("vocab", [70, 320])
+def test_the_largest_logit_is_the_first_of_equals(dtype: str, vocab: int) -> None:
+    """For every number of rows; many tokens share one embedding, whose copies lie in other panels and other threads."""
+    config, weights = tiny_weights()
+    table = weights["model.embed_tokens.weight"]
+    shared = table[torch.randint(0, 5, (vocab,), generator=torch.Generator().manual_seed(4))]
+    weights |= {"model.embed_tokens.weight": shared, "lm_head.weight": shared}
+    model = CompiledDecoder(replace(config, vocab=vocab), weights, dtype, threads=3)
+    tokens = torch.arange(40) % vocab
+    places = torch.arange(40)
+    for wanted in (1, 2, 7, 40):
+        step = StepInput(tokens, places, places, places[:wanted], chunks=[ChunkInput(0, 40, 0, places)])
+        found = model.largest(step, model.cache(3, 16))
+        assert found == largest(model.forward(step, model.cache(3, 16)))
+    assert max(found) < 20  # of `vocab`: an embedding's first copy
+
+
+@needs_kernels
+def test_tokens_that_the_model_does_not_know() -> None:
+    config, weights = tiny_weights()
+    model = CompiledDecoder(config, weights, "float32")
+    place = torch.zeros(1, dtype=torch.int64)
+    for token in (-1, config.vocab):
+        step = StepInput(torch.tensor([token]), place, place, place, chunks=[ChunkInput(0, 1, 0, place)])
+        with pytest.raises(IndexError, match=rf"token {token} lies outside \[0, {config.vocab}\)"):
+            model.forward(step, model.cache(1, 16))
 
 
 def _linear(kind: str, weight: torch.Tensor, bias: torch.Tensor | None) -> Any:

@@ -50,7 +50,7 @@ class CompiledDecoder:
         self._library = library
         self._kept: list[Tensor] = []  # what the structures point at
         stored = weights["model.embed_tokens.weight"]
-        self._embedding = stored.to(self.kv_dtype) if dtype == "int8" else stored.to(_WIDE[dtype])
+        self._embedding = stored.to(torch.float16 if dtype == "int8" else _WIDE[dtype]).contiguous()
         rotary = Rotary(config.rope, config.head_dim, positions or config.max_context, device=self.device)
         layers = [self._layer(weights, number, window) for number, window in enumerate(config.windows)]
         self._layers = (native.Layer * len(layers))(*layers)
@@ -64,6 +64,8 @@ class CompiledDecoder:
             kv_kind=native.FP32 if dtype == "float32" else native.FP16,
             threads=threads or torch.get_num_threads(),
             eps=config.norm_eps,
+            embedding_kind=KINDS["float16" if dtype == "int8" else dtype],
+            embedding=self._embedding.data_ptr(),
             layers=self._layers,
             norm=self._vector(weights["model.norm.weight"]),
             head=self._matrix(stored if config.tied else weights["lm_head.weight"], None),
@@ -84,27 +86,49 @@ class CompiledDecoder:
         )
 
     def forward(self, step: StepInput, cache: KVCache) -> Tensor:
-        """Compute one step; `step.rows` must rise."""
-        states = functional.embedding(step.tokens, self._embedding).float()
+        """Compute one step. Raises IndexError for a token that the model does not know."""
         logits = torch.empty(step.rows.numel(), self.config.vocab)
-        spans = _spans(step)
+        self._compute(step, cache, logits=logits.data_ptr())
+        return logits
+
+    def largest(self, step: StepInput, cache: KVCache) -> list[int]:
+        """Compute one step: the token of each row's largest logit, the first of equal ones. Logits are not kept."""
+        tokens = np.empty(step.rows.numel(), dtype=np.int64)
+        self._compute(step, cache, largest=tokens.ctypes.data)
+        found: list[int] = tokens.tolist()
+        return found
+
+    def _compute(self, step: StepInput, cache: KVCache, **wanted: int) -> None:
+        table, entry = step.decode_slots, step.decode_rows
+        if table is not None and entry is None:
+            entry = torch.arange(step.num_decodes)
+        chunks = [
+            (chunk.start, chunk.stop - chunk.start, chunk.context, chunk.slots.data_ptr())
+            for chunk in step.chunks
+        ]
+        spans = np.array(chunks, dtype=_SPAN)
         given = native.Step(
             tokens=step.tokens.numel(),
+            decodes=step.num_decodes,
             spans=len(spans),
             rows=step.rows.numel(),
             num_slots=cache.keys.shape[2],
             whole_groups=cache.whole_groups,
+            ids=step.tokens.data_ptr(),
             positions=step.positions.data_ptr(),
             slots=step.slots.data_ptr(),
             wanted=step.rows.data_ptr(),
+            table=None if table is None else table.data_ptr(),
+            entry=None if entry is None else entry.data_ptr(),
+            table_width=0 if table is None else table.stride(0),
             span=spans.ctypes.data,
             keys=cache.keys.data_ptr(),
             values=cache.values.data_ptr(),
-            states=states.data_ptr(),
-            logits=logits.data_ptr(),
+            **wanted,
         )
-        self._library.hasten_step(ctypes.byref(self._model), ctypes.byref(given))
-        return logits
+        row = self._library.hasten_step(ctypes.byref(self._model), ctypes.byref(given))
+        if row >= 0:
+            raise IndexError(f"token {int(step.tokens[row])} lies outside [0, {self.config.vocab})")
 
     def _layer(self, weights: Mapping[str, Tensor], number: int, window: int | None) -> native.Layer:
         prefix = f"model.layers.{number}."
@@ -156,19 +180,3 @@ def packed(weight: Tensor, dtype: str, group: int) -> tuple[Tensor, Tensor | Non
         weight = (weight.to(torch.int16) + 128).to(torch.uint8)  # the kernel takes unsigned weights
     panels = weight.view(-1, native.PANEL, size // group, group)
     return panels.transpose(1, 2).contiguous(), scale
-
-
-def _spans(step: StepInput) -> np.ndarray[tuple[int, ...], np.dtype[np.void]]:
-    """The sequences of a step: who decodes, then the chunks."""
-    decodes = step.num_decodes
-    spans = np.zeros(decodes + len(step.chunks), dtype=_SPAN)
-    if decodes and step.decode_slots is not None:
-        table = step.decode_slots
-        rows = np.arange(decodes)
-        spans["start"][:decodes] = rows
-        spans["count"][:decodes] = 1
-        spans["context"][:decodes] = step.positions[:decodes].numpy()
-        spans["slots"][:decodes] = table.data_ptr() + rows * (table.stride(0) * table.itemsize)
-    for number, chunk in enumerate(step.chunks, decodes):
-        spans[number] = (chunk.start, chunk.stop - chunk.start, chunk.context, chunk.slots.data_ptr())
-    return spans

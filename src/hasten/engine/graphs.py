@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from hasten.engine.model import Decoder, KVCache, StepInput
+from hasten.engine.sampling import largest
 
 SIZES = (1, 2, 4, *range(8, 257, 8))
 """Sequences of graphs: every eighth, as other engines have it."""
@@ -65,6 +66,7 @@ class FixedStep:
     def fill(self, step: StepInput) -> None:
         """Put a step of decodes in, and padding where the one before was larger."""
         table, fixed = self.input.decode_slots, self.input
+        step = step.on(fixed.tokens.device)
         if table is None or step.decode_slots is None:
             raise ValueError("a step that decodes needs decode_slots")
         (rows, columns), (had, wide) = step.decode_slots.shape, self._used
@@ -125,6 +127,10 @@ class GraphedDecoder:
         fixed, replay = self._graphs[shape]
         fixed.fill(step)
         return replay()[: step.num_decodes]
+
+    def largest(self, step: StepInput, cache: KVCache) -> list[int]:
+        """Compute one step: the token of each row's largest logit."""
+        return largest(self.forward(step, cache))
 
     def _captured(self, shape: tuple[int, int], cache: KVCache) -> bool:
         """Make a graph of `shape`, on padding alone. False: it can't be had, and `failure` says why."""

@@ -121,7 +121,9 @@ struct Layer {
 
 struct Model {
   int32_t hidden, inner, heads, kv_heads, head_dim, num_layers, kv_kind, threads;
-  float eps, unused;
+  float eps;
+  int32_t embedding_kind;
+  const void* embedding;  // [vocab, hidden]
   const Layer* layers;
   const float* norm;
   Matrix head;
@@ -133,12 +135,17 @@ struct Span {  // the tokens of one sequence in a step: `count` rows from `start
   const int64_t* slots;  // of all its tokens
 };
 
+// The first `decodes` rows are sequences that add one token each: row i reads the slots in row `entry[i]` of `table`. The
+// chunks in `span` follow.
 struct Step {
-  int64_t tokens, spans, rows, num_slots, whole_groups;  // whole_groups: runs of 16 tokens lie in 16 aligned slots
-  const int64_t *positions, *slots, *wanted;             // `wanted` rows give logits, in rising order
+  int64_t tokens, decodes, spans, rows, num_slots, whole_groups;  // whole_groups: 16 tokens in a row lie in 16 aligned slots
+  const int64_t *ids, *positions, *slots, *wanted;  // `wanted` rows give what is asked for, in rising order
+  const int64_t *table, *entry;
+  int64_t table_width;
   const Span* span;
   void *keys, *values;
-  float *states, *logits;
+  float* logits;    // [rows, vocab], or null
+  int64_t* largest; // the token of each row's largest logit, the first of equal ones, or null
 };
 
 }  // extern "C"
@@ -168,6 +175,7 @@ inline int padded(int size, int to) { return (size + to - 1) / to * to; }
 
 struct Share {  // what one thread does of `count` equal parts
   int64_t begin, end;
+  Share(int64_t begin, int64_t end) : begin(begin), end(end) {}
   explicit Share(int64_t count) {
     int64_t self = omp_get_thread_num(), all = omp_get_num_threads();
     begin = count * self / all;
@@ -247,7 +255,7 @@ inline void multiply(V (&acc)[N][C], const float* a, int64_t stride, int64_t dep
   }
 }
 
-// y = x * scales + bias, or added to what is there; of one row and LANES columns from `column`.
+// y = x * scales + bias, or added to what is there; of one row and LANES columns, `column` of the matrix and following.
 inline void put(const Matrix& matrix, V x, int64_t column, float row_scale, float* y, bool adds) {
   float bias[LANES] = {}, scale[LANES];
   int count = (int)std::min<int64_t>(LANES, matrix.out - column);
@@ -255,20 +263,26 @@ inline void put(const Matrix& matrix, V x, int64_t column, float row_scale, floa
   if (count == LANES) {
     if (matrix.scale) x = mul(x, mul(set(row_scale), load(matrix.scale + column)));
     if (matrix.bias) x = add(x, load(matrix.bias + column));
-    store(y + column, adds ? add(x, load(y + column)) : x);
+    store(y, adds ? add(x, load(y)) : x);
     return;
   }
   for (int i = 0; i < LANES; ++i) scale[i] = matrix.scale && i < count ? row_scale * matrix.scale[column + i] : 1.0f;
   if (matrix.bias) std::copy_n(matrix.bias + column, count, bias);
   float result[LANES];
   store(result, add(mul(x, load(scale)), load(bias)));
-  for (int i = 0; i < count; ++i) y[column + i] = adds ? y[column + i] + result[i] : result[i];
+  for (int i = 0; i < count; ++i) y[i] = adds ? y[i] + result[i] : result[i];
 }
 
+struct Output {  // where panels go: the first of them to `y`; added to what is there, or not
+  float* y;
+  int64_t stride;
+  bool adds;
+};
+
 template <class Load>
-void linear_wide(const Matrix& matrix, const Input& input, int64_t rows, float* y, int64_t stride, bool adds, Load at) {
-  Share share((matrix.out + PANEL - 1) / PANEL);
-  for (int64_t panel = share.begin; panel < share.end; ++panel)
+void linear_wide(const Matrix& matrix, const Input& input, int64_t rows, const Share& share, const Output& out, Load at) {
+  for (int64_t panel = share.begin; panel < share.end; ++panel) {
+    float* y = out.y + (panel - share.begin) * PANEL;
     in_blocks(rows, [&]<int N>(int64_t first) {
       for (int64_t column = 0; column < PANEL; column += WIDE * LANES) {
         V acc[N][WIDE];
@@ -279,17 +293,18 @@ void linear_wide(const Matrix& matrix, const Input& input, int64_t rows, float* 
         for (int r = 0; r < N; ++r)
           for (int c = 0; c < WIDE; ++c)
             put(matrix, acc[r][c], panel * PANEL + column + c * LANES, matrix.scale ? input.scale[first + r] : 1.0f,
-                y + (first + r) * stride, adds);
+                y + (first + r) * out.stride + column + c * LANES, out.adds);
       }
     });
+  }
 }
 
 #if defined(__AVX512VNNI__)
-void linear_int8(const Matrix& matrix, const Input& input, int64_t rows, float* y, int64_t stride, bool adds) {
-  Share share((matrix.out + PANEL - 1) / PANEL);
+void linear_int8(const Matrix& matrix, const Input& input, int64_t rows, const Share& share, const Output& out) {
   const int64_t groups = (matrix.in + 3) / 4;
   for (int64_t panel = share.begin; panel < share.end; ++panel) {
     const uint8_t* weights = (const uint8_t*)matrix.data + panel * groups * PANEL * 4;
+    float* y = out.y + (panel - share.begin) * PANEL;
     in_blocks<ROWS_INT8>(rows, [&]<int N>(int64_t first) {
       __m512i acc[N * 4];  // indices are constants everywhere, or GCC 12 keeps it in memory
       unrolled<N * 4>([&](auto i) __attribute__((always_inline)) { acc[i] = _mm512_set1_epi32(-128 * input.total[first + i / 4]); });
@@ -308,26 +323,61 @@ void linear_int8(const Matrix& matrix, const Input& input, int64_t rows, float* 
       }
       unrolled<N * 4>([&](auto i) __attribute__((always_inline)) {
         put(matrix, _mm512_cvtepi32_ps(acc[i]), panel * PANEL + i % 4 * 16, input.scale[first + i / 4],
-            y + (first + i / 4) * stride, adds);
+            y + (first + i / 4) * out.stride + i % 4 * 16, out.adds);
       });
     });
   }
 }
 #endif
 
-void linear(const Matrix& matrix, const Input& input, int64_t rows, float* y, int64_t stride, bool adds) {
+// The panels of `share`, 64 outputs each.
+void panels(const Matrix& matrix, const Input& input, int64_t rows, const Share& share, const Output& out) {
   const void* data = matrix.data;
   switch (matrix.kind) {
-    case FP32: return linear_wide(matrix, input, rows, y, stride, adds, [=](int64_t i) { return load((const float*)data + i); });
-    case FP16: return linear_wide(matrix, input, rows, y, stride, adds, [=](int64_t i) { return load((const half*)data + i); });
-    case BF16:
-      return linear_wide(matrix, input, rows, y, stride, adds, [=](int64_t i) { return load_bf16((const uint16_t*)data + i); });
+    case FP32: return linear_wide(matrix, input, rows, share, out, [=](int64_t i) { return load((const float*)data + i); });
+    case FP16: return linear_wide(matrix, input, rows, share, out, [=](int64_t i) { return load((const half*)data + i); });
+    case BF16: return linear_wide(matrix, input, rows, share, out, [=](int64_t i) { return load_bf16((const uint16_t*)data + i); });
     default:
 #if defined(__AVX512VNNI__)
-      return linear_int8(matrix, input, rows, y, stride, adds);
+      return linear_int8(matrix, input, rows, share, out);
 #else
-      return linear_wide(matrix, input, rows, y, stride, adds, [=](int64_t i) { return load((const int8_t*)data + i); });
+      return linear_wide(matrix, input, rows, share, out, [=](int64_t i) { return load((const int8_t*)data + i); });
 #endif
+  }
+}
+
+// This thread's part of y = x w^T + bias.
+void linear(const Matrix& matrix, const Input& input, int64_t rows, float* y, int64_t stride, bool adds) {
+  Share share(padded(matrix.out, PANEL) / PANEL);
+  panels(matrix, input, rows, share, {y + share.begin * PANEL, stride, adds});
+}
+
+struct Best {  // the largest of some numbers, the first of equal ones
+  float value = -INFINITY;
+  int64_t at = 0;
+
+  void add(const float* y, int count, int64_t first) {
+    V high = set(-INFINITY);
+    int i = 0;
+    for (; i + LANES <= count; i += LANES) high = max(high, load(y + i));
+    float peak = largest(high);
+    for (; i < count; ++i) peak = std::max(peak, y[i]);
+    if (peak > value) {
+      value = peak;
+      at = first + (std::find(y, y + count, peak) - y);
+    }
+  }
+};
+
+// This thread's part of the logits, panel by panel, with the largest of each row while the panel lies in the cache.
+void score(const Matrix& head, const Input& input, int64_t rows, float* logits, Best* best) {
+  std::vector<float> panel(logits ? 0 : rows * PANEL);
+  for (Share share(padded(head.out, PANEL) / PANEL); share.begin < share.end; ++share.begin) {
+    const int64_t first = share.begin * PANEL;
+    const Output out{logits ? logits + first : panel.data(), logits ? head.out : PANEL, false};
+    panels(head, input, rows, {share.begin, share.begin + 1}, out);
+    for (int64_t row = 0; best && row < rows; ++row)
+      best[row].add(out.y + row * out.stride, (int)std::min<int64_t>(PANEL, head.out - first), first);
   }
 }
 
@@ -351,6 +401,28 @@ void quantise(const Matrix& matrix, const Input& input, int64_t row) {
   input.total[row] = total;
   if (GROUP == 1)
     for (i = 0; i < size; ++i) x[i] = q[i];
+}
+
+// The embedding of `token`.
+void embed(const Model& model, int64_t token, float* y) {
+  const int size = model.hidden;
+  auto copy = [&](auto at, auto one) {
+    int i = 0;
+    for (; i + LANES <= size; i += LANES) store(y + i, at(token * size + i));
+    for (; i < size; ++i) y[i] = one(token * size + i);
+  };
+  auto wide = [](uint32_t bits) {
+    float x;
+    std::memcpy(&x, &bits, 4);
+    return x;
+  };
+  const auto *full = (const float*)model.embedding;
+  const auto *narrow = (const uint16_t*)model.embedding;
+  switch (model.embedding_kind) {
+    case FP32: return copy([=](int64_t i) { return load(full + i); }, [=](int64_t i) { return full[i]; });
+    case FP16: return copy([=](int64_t i) { return load(narrow + i); }, [=](int64_t i) { return _cvtsh_ss(narrow[i]); });
+    default: return copy([=](int64_t i) { return load_bf16(narrow + i); }, [=](int64_t i) { return wide(narrow[i] << 16); });
+  }
 }
 
 // RMS norm of one row; arXiv:1910.07467, equation 4.
@@ -515,7 +587,7 @@ void attend(const Model& model, const Layer& layer, const Step& step, const Part
 }
 
 struct Memory {  // intermediate results; grows, never shrinks
-  std::vector<float> wide, wider, attended, scale;
+  std::vector<float> states, wide, wider, attended, scale;
   std::vector<int8_t> small;
   std::vector<int32_t> total;
 
@@ -545,23 +617,31 @@ void run(const Model& model, const Step& step) {
   const int queries = model.heads * model.head_dim, group = model.heads / model.kv_heads;
   const int64_t stride = std::max(queries + 2 * model.kv_heads * model.head_dim, 2 * model.inner);
   const Input input = memory().input(step.tokens, std::max({model.hidden, model.inner, queries}));
+  float* states = Memory::fit(memory().states, step.tokens * model.hidden);
   float* wider = Memory::fit(memory().wider, step.tokens * stride);
   float* attended = Memory::fit(memory().attended, step.tokens * queries);
+  std::vector<Span> spans;
+  for (int64_t row = 0; row < step.decodes; ++row)
+    spans.push_back({row, 1, step.positions[row], step.table + step.entry[row] * step.table_width});
+  spans.insert(spans.end(), step.span, step.span + step.spans);
   std::vector<Part> parts;
-  for (int64_t s = 0; s < step.spans; ++s)
-    for (int64_t rows = step.span[s].count * group, first = 0; first < rows; first += QUERIES)
+  for (const Span& span : spans)
+    for (int64_t rows = span.count * group, first = 0; first < rows; first += QUERIES)
       for (int head = 0; head < model.kv_heads; ++head)
-        parts.push_back({step.span + s, first, std::min<int64_t>(first + QUERIES, rows), head});
+        parts.push_back({&span, first, std::min<int64_t>(first + QUERIES, rows), head});
   std::vector<std::atomic<size_t>> next(model.num_layers);
+  std::vector<Best> best(step.largest ? model.threads * step.rows : 0);
   const int64_t plane = model.kv_heads * step.num_slots * padded(model.head_dim, 16);
 
   Barrier barrier;
 #pragma omp parallel num_threads(model.threads)
   {
     int64_t rows = step.tokens;
+    for (Share share(rows); share.begin < share.end; ++share.begin)
+      embed(model, step.ids[share.begin], states + share.begin * model.hidden);
     auto normed = [&](const float* weight, const Matrix& matrix) {
       for (Share share(rows); share.begin < share.end; ++share.begin) {
-        norm(step.states + share.begin * model.hidden, weight, model.hidden, model.eps, input.wide + share.begin * input.stride);
+        norm(states + share.begin * model.hidden, weight, model.hidden, model.eps, input.wide + share.begin * input.stride);
         quantise(matrix, input, share.begin);
       }
       barrier.wait();
@@ -581,10 +661,10 @@ void run(const Model& model, const Step& step) {
       if (number == model.num_layers - 1) {  // the rest works row by row: only rows that sample need it
         rows = step.rows;
         if (omp_get_thread_num() == 0)
-         for (int64_t row = 0; row < rows; ++row) {
-          std::memmove(step.states + row * model.hidden, step.states + step.wanted[row] * model.hidden, model.hidden * 4);
-          std::memmove(attended + row * queries, attended + step.wanted[row] * queries, queries * 4);
-         }
+          for (int64_t row = 0; row < rows; ++row) {
+            std::memmove(states + row * model.hidden, states + step.wanted[row] * model.hidden, model.hidden * 4);
+            std::memmove(attended + row * queries, attended + step.wanted[row] * queries, queries * 4);
+          }
         barrier.wait();
       }
       for (Share share(rows); share.begin < share.end; ++share.begin) {
@@ -592,7 +672,7 @@ void run(const Model& model, const Step& step) {
         quantise(layer.attended, input, share.begin);
       }
       barrier.wait();
-      linear(layer.attended, input, rows, step.states, model.hidden, true);
+      linear(layer.attended, input, rows, states, model.hidden, true);
       barrier.wait();
       normed(layer.inner_norm, layer.gate_up);
       linear(layer.gate_up, input, rows, wider, stride, false);
@@ -602,12 +682,19 @@ void run(const Model& model, const Step& step) {
         quantise(layer.down, input, share.begin);
       }
       barrier.wait();
-      linear(layer.down, input, rows, step.states, model.hidden, true);
+      linear(layer.down, input, rows, states, model.hidden, true);
       barrier.wait();
     }
     normed(model.norm, model.head);
-    linear(model.head, input, rows, step.logits, model.head.out, false);
+    score(model.head, input, rows, step.logits, step.largest ? best.data() + omp_get_thread_num() * rows : nullptr);
   }
+  if (step.largest)
+    for (int64_t row = 0; row < step.rows; ++row) {
+      Best& first = best[row];
+      for (int thread = 1; thread < model.threads; ++thread)  // in the order of their tokens
+        if (const Best& other = best[thread * step.rows + row]; other.value > first.value) first = other;
+      step.largest[row] = first.at;
+    }
 }
 
 }  // namespace
@@ -627,17 +714,21 @@ void hasten_linear(const Matrix* matrix, const float* x, int64_t rows, float* y,
       std::memcpy(input.wide + share.begin * input.stride, x + share.begin * matrix->in, matrix->in * 4);
       quantise(*matrix, input, share.begin);
     }
-      barrier.wait();
+    barrier.wait();
     linear(*matrix, input, rows, y, matrix->out, false);
   }
 }
 
-// Compute one step: reads `states` (embeddings, overwritten), extends the KV cache, writes logits [rows, vocab].
-void hasten_step(const Model* model, const Step* step) {
+// Compute one step: extends the KV cache, writes logits and their largest. Returns the first row whose token the model
+// does not know, before anything is computed, or -1.
+int64_t hasten_step(const Model* model, const Step* step) {
+  for (int64_t row = 0; row < step->tokens; ++row)
+    if (step->ids[row] < 0 || step->ids[row] >= model->head.out) return row;
   if (model->kv_kind == FP16)
     run<half>(*model, *step);
   else
     run<float>(*model, *step);
+  return -1;
 }
 
 }  // extern "C"

@@ -7,7 +7,7 @@ and V of all of them, then attends, so a chunk may read blocks that another chun
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from torch.nn import functional
 from hasten.engine.config import ModelConfig
 from hasten.engine.linear import MakeLinear, PlainLinear
 from hasten.engine.rope import Rotary, rotate
+from hasten.engine.sampling import largest
 
 LINEARS = {
     "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
@@ -63,8 +64,8 @@ class ChunkInput:
 class StepInput:
     """One step: `tokens`, their `positions`, the KV `slots` they fill [tokens], and what each may read.
 
-    The first `num_decodes` rows decode; row i reads `decode_slots[i, :positions[i] + 1]`, the rest is padding.
-    `rows` are those whose logits are wanted.
+    The first `num_decodes` rows decode; row i reads the first `positions[i] + 1` of `decode_slots[decode_rows[i]]`, the
+    rest is padding. `rows` are those whose logits are wanted, rising.
     """
 
     tokens: Tensor
@@ -72,8 +73,24 @@ class StepInput:
     slots: Tensor
     rows: Tensor
     num_decodes: int = 0
-    decode_slots: Tensor | None = None  # [num_decodes, longest]
+    decode_slots: Tensor | None = None  # [any, longest or more]
+    decode_rows: Tensor | None = None  # None: row i of the step is row i of decode_slots
     chunks: list[ChunkInput] = field(default_factory=list)
+
+    def on(self, device: torch.device) -> StepInput:
+        """The same on `device`, and decode_slots in the order of its rows."""
+        table = self.decode_slots
+        if table is not None and self.decode_rows is not None:
+            table = table[self.decode_rows]
+        return StepInput(
+            self.tokens.to(device),
+            self.positions.to(device),
+            self.slots.to(device),
+            self.rows.to(device),
+            num_decodes=self.num_decodes,
+            decode_slots=None if table is None else table.to(device),
+            chunks=[replace(chunk, slots=chunk.slots.to(device)) for chunk in self.chunks],
+        )
 
 
 class _Layer:
@@ -144,6 +161,7 @@ class Decoder:
     @torch.inference_mode()
     def forward(self, step: StepInput, cache: KVCache) -> Tensor:
         """Compute one step."""
+        step = step.on(self.device)
         states = functional.embedding(step.tokens, self._embedding)
         cos, sin = self._rotary.at(step.positions, states.dtype)
         last = len(self._layers) - 1
@@ -156,6 +174,10 @@ class Decoder:
             gate, up = layer.gate_up(self._normed(states, layer.inner_norm)).chunk(2, dim=-1)
             states = states + layer.down(functional.silu(gate) * up)
         return self._head(self._normed(states, self._norm)).float()
+
+    def largest(self, step: StepInput, cache: KVCache) -> list[int]:
+        """Compute one step: the token of each row's largest logit."""
+        return largest(self.forward(step, cache))
 
     def _normed(self, states: Tensor, weight: Tensor) -> Tensor:
         return functional.rms_norm(states, (states.shape[-1],), weight, self.config.norm_eps)

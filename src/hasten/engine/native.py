@@ -61,7 +61,8 @@ class Model(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("hidden", "inner", "heads", "kv_heads", "head_dim")),
         *((name, ctypes.c_int32) for name in ("num_layers", "kv_kind", "threads")),
         ("eps", ctypes.c_float),
-        ("unused", ctypes.c_float),
+        ("embedding_kind", ctypes.c_int32),
+        ("embedding", ctypes.c_void_p),
         ("layers", ctypes.POINTER(Layer)),
         ("norm", ctypes.c_void_p),
         ("head", Matrix),
@@ -74,9 +75,13 @@ class Step(ctypes.Structure):
     """One step."""
 
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("tokens", "spans", "rows", "num_slots", "whole_groups")),
-        *((name, ctypes.c_void_p) for name in ("positions", "slots", "wanted", "span")),
-        *((name, ctypes.c_void_p) for name in ("keys", "values", "states", "logits")),
+        *(
+            (name, ctypes.c_int64)
+            for name in ("tokens", "decodes", "spans", "rows", "num_slots", "whole_groups")
+        ),
+        *((name, ctypes.c_void_p) for name in ("ids", "positions", "slots", "wanted", "table", "entry")),
+        ("table_width", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("span", "keys", "values", "logits", "largest")),
     )
 
 
@@ -103,7 +108,8 @@ def kernels() -> Kernels:
     except (OSError, subprocess.SubprocessError) as error:
         reason = " ".join(str(error).split())[:200]
         return Kernels(None, f"{Path(compiler).name} can't build them ({reason})")
-    library.hasten_step.restype = library.hasten_linear.restype = None
+    library.hasten_linear.restype = None
+    library.hasten_step.restype = ctypes.c_int64
     return Kernels(library, Path(compiler).name)
 
 

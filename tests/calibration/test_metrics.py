@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hasten.calibration import calibrate
-from hasten.calibration.metrics import difference, is_scrape, read_scrape, scrapes_samples
+from hasten.calibration.metrics import difference, is_scrape, read_scrapes, scrapes_samples
 from hasten.calibration.model import blank
 from hasten.calibration.reading import read_files
 from hasten.deployment import Deployment
@@ -93,6 +93,19 @@ def test_one_scrape_is_a_note():
     assert "since the server started" in notes[0]
 
 
+def test_pages_in_one_file_are_scrapes_one_after_the_other():
+    one = "".join(f"# time_s {at}\n{each}" for at, each in enumerate((PAGES[0], PAGES[0], *PAGES[1:])))
+    found, notes = scrapes_samples([("m", one)], PLAIN)  # nothing was served between the first two
+    apart, _ = scrapes_samples([(name, text) for name, text in zip("abc", PAGES, strict=True)], PLAIN)
+    assert [each.seconds for each in found] == [each.seconds for each in apart]
+    assert notes == []
+
+
+def test_a_gauge_that_nobody_has_set_is_left_out():
+    text = PAGES[1].replace('model_name="m"} 3.0', 'model_name="m"} NaN')
+    assert "num_requests_running" not in read_scrapes(text, "m")[0]
+
+
 def test_without_a_count_of_steps_the_gauge_tells_the_batch():
     text = "\n".join(line for line in PAGES[1].splitlines() if "iteration_tokens" not in line)
     samples, _ = scrapes_samples([("m", text)], PLAIN)
@@ -103,14 +116,15 @@ def test_pages_are_recognised_and_summed_over_engines():
     assert is_scrape(PAGES[0])
     assert not is_scrape('{"vllm": 1}')
     two = PAGES[0] + PAGES[0].replace('engine="0"', 'engine="1"')
-    assert read_scrape(two, "m")["request_prompt_tokens_count"] == 400
+    (only,) = read_scrapes(two, "m")
+    assert only["request_prompt_tokens_count"] == 400
 
 
 BAD = {
     "cut": (PAGES[0] + 'vllm:request_prompt_tokens_sum{engine="0', ["line", "is the page cut?"]),
-    "nan": (PAGES[0] + "vllm:request_prompt_tokens_sum NaN", ["nan", "from 0 up"]),
+    "nan": (PAGES[0] + "vllm:request_prompt_tokens_sum NaN", ["line", "nan", "from 0 up"]),
     "negative": (PAGES[0] + "vllm:request_prompt_tokens_sum -4", ["-4"]),
-    "a word": (PAGES[0] + "vllm:request_prompt_tokens_sum many", ["'many' is not a number"]),
+    "a word": (PAGES[0] + "vllm:request_prompt_tokens_sum many", ["'many' is no number"]),
     "nothing served": (page(dict.fromkeys(HISTOGRAMS, (0.0, 0.0))), ["no tokens between the scrapes"]),
 }
 
@@ -125,6 +139,6 @@ def test_pages_that_can_t_be(case):
 
 
 def test_a_restart_between_scrapes_is_refused():
-    before, after = read_scrape(PAGES[1], "a"), read_scrape(PAGES[2], "b")
+    (before,), (after,) = read_scrapes(PAGES[1], "a"), read_scrapes(PAGES[2], "b")
     with pytest.raises(InputError, match="restarted"):
         difference(after, before, "b to a")

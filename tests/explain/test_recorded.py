@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,14 @@ def test_metrics_of_a_foreign_server_give_means_and_say_what_they_hide() -> None
         server_means(METRICS, before=METRICS)
     with pytest.raises(InputError, match="hold no histogram"):
         server_means("nothing 1")
+    doubled = re.sub(
+        r"(_count|_sum)(.*) (\S+)", lambda line: f"{line[1]}{line[2]} {2 * float(line[3])}", METRICS
+    )
+    assert (
+        server_means(METRICS + doubled) == found
+    )  # the last page of a file, without what its first one counts
+    with pytest.raises(InputError, match=r"metrics: line 1: .* is nan"):
+        server_means("vllm:x_sum NaN")
 
 
 def test_trace_events_hold_every_step_and_every_request(

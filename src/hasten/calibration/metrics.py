@@ -14,11 +14,16 @@ from collections.abc import Mapping, Sequence
 from hasten.calibration.sample import Sample, Step
 from hasten.deployment import Deployment
 from hasten.errors import InputError
+from hasten.report.exposition import Lines, pages, samples
 
-_LINE = re.compile(r"^(?:\w+_)?vllm:(?P<name>\w+?)(?:\{(?P<labels>.*)\})?\s+(?P<value>\S+)(?:\s+\d+)?$")
+_NAME = re.compile(r"^(?:\w+_)?vllm:(?P<name>\w+)$")
 
 Scrape = Mapping[str, float]
 """Value by name without prefix, summed over engines and labels."""
+
+
+COUNTED = ("_sum", "_count", "_total")
+"""Endings of what only ever rises."""
 
 
 def is_scrape(text: str) -> bool:
@@ -26,24 +31,26 @@ def is_scrape(text: str) -> bool:
     return "vllm:" in text and ("# TYPE" in text or "_sum" in text)
 
 
-def read_scrape(text: str, name: str) -> dict[str, float]:
-    """Sums, counts, counters and gauges of a page. Raises InputError for a value that is no number or a cut page."""
+def read_scrapes(text: str, name: str) -> list[dict[str, float]]:
+    """Sums, counts, counters and gauges of every page of a text, one after the other.
+
+    Raises InputError for a value that is no number, a sum or count that can't be, or a cut page.
+    """
+    return [_read_page(page, name) for page in pages(text)]
+
+
+def _read_page(page: Lines, where: str) -> dict[str, float]:
     found: dict[str, float] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.startswith("#") or "vllm:" not in line:
+    for sample in samples(page, where):
+        match = _NAME.match(sample.name)
+        if match is None or match["name"].endswith(("_bucket", "_created")):
             continue
-        match = _LINE.match(line.strip())
-        if match is None:
-            raise InputError(f"{name}, line {number}: {line[:60]!r} is no metric: is the page cut?")
-        key = match["name"]
-        if key.endswith("_bucket") or key.endswith("_created"):
-            continue
-        try:
-            value = float(match["value"])
-        except ValueError:
-            raise InputError(f"{name}, line {number}: {match['value']!r} is not a number") from None
+        key, value = match["name"], sample.value
+        is_counted = key.endswith(COUNTED)
+        if math.isnan(value) and not is_counted:
+            continue  # a gauge that nobody has set
         if not math.isfinite(value) or value < 0.0:
-            raise InputError(f"{name}, line {number}: {key} is {value:g}: a number from 0 up is needed")
+            raise InputError(f"{where}: line {sample.line}: {key} is {value:g}: a number from 0 up is needed")
         found[key] = found.get(key, 0.0) + value
     return found
 
@@ -52,7 +59,7 @@ def difference(before: Scrape, after: Scrape, name: str) -> dict[str, float]:
     """What happened between two scrapes; gauges are averaged. Raises InputError when a counter went backwards."""
     found = {}
     for key, value in after.items():
-        if key.endswith(("_sum", "_count", "_total")):
+        if key.endswith(COUNTED):
             found[key] = value - before.get(key, 0.0)
             if found[key] < 0.0:
                 raise InputError(
@@ -127,16 +134,24 @@ def _mean(scrape: Scrape, name: str) -> tuple[float, float]:
 
 
 def scrapes_samples(
-    pages: Sequence[tuple[str, str]], deployment: Deployment
+    files: Sequence[tuple[str, str]], deployment: Deployment
 ) -> tuple[list[Sample], list[str]]:
-    """Samples of (name, text) pages: of one what it sums up since the server started, of more what lies between."""
-    read = [(name, read_scrape(text, name)) for name, text in pages]
+    """Samples of (name, text) of files: of one page all since the server started, of more what lies between.
+
+    A file may hold several pages, one after the other.
+    """
+    read = [(name, each) for name, text in files for each in read_scrapes(text, name)]
+    if not read:
+        raise InputError(f"{files[0][0]}: holds no metric")
     if len(read) == 1:
         name, only = read[0]
         note = f"{name}: one scrape sums up everything since the server started, warm-up included: two are better"
         return scrape_samples(only, deployment, name), [note]
     read.sort(key=lambda page: page[1].get("inter_token_latency_seconds_count", 0.0))
     found: list[Sample] = []
+    served = [page[1].get("inter_token_latency_seconds_count", 0.0) for page in read]
+    if served[0] < served[-1]:  # nothing is told by pages between which nothing was served
+        read = [page for place, page in enumerate(read) if not place or served[place] > served[place - 1]]
     for (first, before), (second, after) in itertools.pairwise(read):
         where = f"{first} to {second}"
         found += scrape_samples(difference(before, after, where), deployment, where)

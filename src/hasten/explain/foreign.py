@@ -6,11 +6,12 @@ has the same names): their sums over their counts are exact means, whatever the 
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hasten.errors import InputError
+from hasten.report.exposition import Lines, pages, samples
 
 PHASES: Mapping[str, str] = {
     "request_queue_time_seconds": "queue",
@@ -25,8 +26,6 @@ UNKNOWN = (
     "what sets the slowest requests apart: histograms of phases are not joined by request",
 )
 """What such metrics can't tell."""
-
-_SAMPLE = re.compile(r"(?P<name>[a-zA-Z_:][\w:]*)(?:\{[^}]*\})?\s+(?P<value>\S+)")
 
 
 @dataclass(frozen=True)
@@ -45,12 +44,15 @@ class ServerMeans:
         return max(self.phases, key=lambda name: self.phases[name])
 
 
-def server_means(text: str, *, before: str = "") -> ServerMeans:
+def server_means(text: str, *, before: str = "", where: str = "metrics") -> ServerMeans:
     """Means from a scrape of `/metrics`; `before` is an earlier scrape, whose requests are left out.
 
-    Raises InputError when a histogram is missing or counts no request.
+    Of several scrapes in one text it is the last, without the requests of the first. Raises InputError when a line is
+    no metric, naming `where`, and when a histogram is missing or counts no request.
     """
-    totals, earlier = _totals(text), _totals(before)
+    first, *later = [*pages(before), *pages(text)] or [()]
+    totals = _totals(later[-1] if later else first, where)
+    earlier = _totals(first, where) if later else {}
 
     def of(name: str) -> tuple[float, float]:
         if name not in totals:
@@ -69,18 +71,16 @@ def server_means(text: str, *, before: str = "") -> ServerMeans:
     return ServerMeans(int(requests), e2e, of(TTFT)[1], phases, e2e - sum(phases.values()))
 
 
-def _totals(text: str) -> dict[str, tuple[float, float]]:
+def _totals(page: Lines, where: str) -> dict[str, tuple[float, float]]:
     """Histogram without its prefix -> (count, sum), over all label sets."""
     found: dict[str, list[float]] = {}
-    for line in text.splitlines():
-        match = _SAMPLE.match(line)
-        if match is None or line.startswith("#"):
-            continue
-        name = match["name"].rpartition(":")[2]
+    for sample in samples(page, where):
+        name = sample.name.rpartition(":")[2]
         for place, suffix in enumerate(("_count", "_sum")):
             if name.endswith(suffix):
-                try:
-                    found.setdefault(name.removesuffix(suffix), [0.0, 0.0])[place] += float(match["value"])
-                except ValueError:
-                    raise InputError(f"metrics line {line!r} has no number") from None
+                if not math.isfinite(sample.value):
+                    raise InputError(
+                        f"{where}: line {sample.line}: {name} is {sample.value:g}: no mean can be told"
+                    )
+                found.setdefault(name.removesuffix(suffix), [0.0, 0.0])[place] += sample.value
     return {name: (count, total) for name, (count, total) in found.items()}

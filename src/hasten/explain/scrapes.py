@@ -1,6 +1,6 @@
-"""Samples of metrics with their times: successive /metrics pages in Prometheus' text format, and range queries' JSON.
+"""Samples of metrics with their times: successive /metrics pages, and the JSON of range queries.
 
-Sources: "Exposition formats" and "HTTP API, range queries" of the Prometheus documentation.
+Source of the latter: "HTTP API, range queries" of the Prometheus documentation.
 """
 
 from __future__ import annotations
@@ -14,18 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hasten.errors import InputError
+from hasten.report.exposition import Labels, Lines, pages, samples, time_of
 
-Labels = tuple[tuple[str, str], ...]
-
-_SAMPLE = re.compile(
-    r"(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})?\s+(?P<value>\S+)(?:\s+(?P<stamp>-?\d+))?\s*$"
-)
-_LABEL = re.compile(r'\s*([a-zA-Z_]\w*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
-_TIME = re.compile(r"#\s*time_s\s+(?P<time>\S+)\s*$")
 _EPOCH = re.compile(r"\d{9,}(?:\.\d+)?")
 _CLOCK = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)[T_ -]?(\d\d)[:h-]?(\d\d)[:m-]?(\d\d)")
 _MILLISECONDS = 1e11  # an epoch above is in ms: in s it would lie after the year 5000
-_PAGE = Sequence[tuple[str, str, float]]
+_FILES = Sequence[tuple[str, str, float]]
 
 RECIPE = (
     'save them with `while sleep 5; do echo "# time_s $(date +%s)"; curl -s localhost:8000/metrics; done > FILE`, or '
@@ -47,90 +41,31 @@ def is_json(text: str) -> bool:
     return text.lstrip()[:1] in ("{", "[")
 
 
-def is_scrape(text: str) -> bool:
-    """Whether the text looks like a page of metrics: comments and samples."""
-    lines = [line for line in text.splitlines() if line.strip()][:50]
-    if any(line.startswith(("# TYPE", "# HELP", "# time_s")) for line in lines):
-        return True
-    return any(match and match["value"][0] in "+-.0123456789NI" for match in map(_SAMPLE.match, lines))
-
-
 # ---- pages ----------------------------------------------------------------------------------------------
 
 
-def scrape_points(pages: _PAGE) -> Iterator[Point]:
-    """Samples of pages given as (name, text, when the file was written).
+def scrape_points(files: _FILES) -> Iterator[Point]:
+    """Samples of files given as (name, text, when it was written).
 
     A page's time is that of its `# time_s` line, of its samples' stamps, or in its file's name; where several files
     have none of these, when they were written. Raises InputError naming file and line.
     """
-    for name, text, written in pages:
+    for name, text, written in files:
         fallback = _time_in(name)
-        if fallback is None and len(pages) > 1:
+        if fallback is None and len(files) > 1:
             fallback = written
-        for number, page in enumerate(_split(text)):
+        for number, page in enumerate(pages(text)):
             yield from _page_points(name, page, fallback if number == 0 else None)
 
 
-def _split(text: str) -> Iterator[list[tuple[int, str]]]:
-    """The pages of a text as numbered lines: a new one begins with a time, or where a sample comes again."""
-    page: list[tuple[int, str]] = []
-    seen: set[str] = set()
-    held: list[tuple[int, str]] = []  # comments, which belong to what follows them
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.startswith("#"):
-            if _TIME.match(line) and seen:
-                yield page
-                page, seen = [], set()
-            held.append((number, line))
-            continue
-        key = line.rpartition("}")[0] or line.split()[0]
-        if key in seen:
-            yield page
-            page, seen = [], set()
-        page += [*held, (number, line)]
-        held = []
-        seen.add(key)
-    if seen:
-        yield page
-
-
-def _page_points(where: str, page: Sequence[tuple[int, str]], fallback: float | None) -> Iterator[Point]:
-    time = fallback
-    for number, line in page:
-        timed = _TIME.match(line)
-        if timed:
-            time = _number(timed["time"], f"{where}: line {number}")
-        if line.startswith("#") or not line.strip():
-            continue
-        match = _SAMPLE.match(line)
-        if match is None:
-            raise InputError(f"{where}: line {number}: {line[:60]!r} is no metric: is the page cut?")
-        at = time
-        if match["stamp"] and time is None:
-            at = float(match["stamp"]) / 1e3
+def _page_points(where: str, page: Lines, fallback: float | None) -> Iterator[Point]:
+    time = time_of(page, where)
+    time = fallback if time is None else time
+    for sample in samples(page, where):
+        at = sample.time if time is None else time
         if at is None:
-            raise InputError(f"{where}: line {number}: the page has no time: {RECIPE}")
-        value = _number(match["value"], f"{where}: line {number}, {match['name']}")
-        yield Point(at, match["name"], _labels(match["labels"] or "", f"{where}: line {number}"), value)
-
-
-def _labels(text: str, where: str) -> Labels:
-    found, at = [], 0
-    while at < len(text.rstrip()):
-        match = _LABEL.match(text, at)
-        if match is None:
-            raise InputError(f"{where}: labels {{{text[:60]}}} can't be read: is the page cut?")
-        found.append((match[1], match[2]))
-        at = match.end()
-    return tuple(sorted(found))
-
-
-def _number(text: str, where: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"{where}: {text!r} is no number") from None
+            raise InputError(f"{where}: line {sample.line}: the page has no time: {RECIPE}")
+        yield Point(at, sample.name, sample.labels, sample.value)
 
 
 def _time_in(name: str) -> float | None:

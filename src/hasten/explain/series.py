@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hasten.errors import InputError
-from hasten.explain.scrapes import Labels, Point, is_json, is_scrape, json_points, scrape_points
+from hasten.explain.scrapes import Point, is_json, json_points, scrape_points
+from hasten.report.exposition import Labels, looks_like_page
 
 Floats = npt.NDArray[np.float64]
 
@@ -60,7 +61,7 @@ def load_series(path: Path) -> Series:
     first = pages[0][1]
     if is_json(first):
         return _derived(path, (point for where, text, _ in pages for point in json_points(text, where)))
-    if is_scrape(first):
+    if looks_like_page(first):
         return _derived(path, scrape_points(pages))
     if len(pages) == 1 and first.startswith("time_s"):
         return _from_csv(pages[0][0], first)

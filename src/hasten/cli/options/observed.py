@@ -116,7 +116,7 @@ def _server(args: Namespace) -> tuple[dict[str, Any], list[str]]:
     from hasten.explain.foreign import UNKNOWN, server_means
 
     earlier = "" if args.since_metrics is None else _read(args.since_metrics)
-    found = server_means(_read(args.server_metrics), before=earlier)
+    found = server_means(_read(args.server_metrics), before=earlier, where=str(args.server_metrics))
     rows = [
         [name, table.number(seconds * 1e3, 2), f"{seconds / found.e2e:.0%}"]
         for name, seconds in [*found.phases.items(), ("front end, streaming", found.rest), ("E2E", found.e2e)]

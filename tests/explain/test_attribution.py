@@ -25,17 +25,7 @@ def test_labels_sum_to_the_latency(data):
     work = data.draw(
         st.one_of(cases.workloads(), cases.workloads(), cases.closed_loops(), cases.conversations())
     )
-    case = Case(
-        work,
-        data.draw(cases.limits(work)),
-        data.draw(st.one_of(cases.linear_costs(), cases.BENT_COSTS)),
-        schedule=data.draw(cases.SCHEDULES),
-        cache=data.draw(cases.CACHES),
-        route=data.draw(cases.ROUTES),
-        replicas=data.draw(st.integers(1, 3)),
-        depth=data.draw(st.integers(1, 2)),
-        frontend=data.draw(st.sampled_from((0.0, 0.0, 0.0021))),
-    )
+    case = data.draw(cases.deployed(work))
     found = explained(case)
     check_sums(found)
     check_equal(found, explained(case, stepping=True))
@@ -53,14 +43,4 @@ def test_labels_sum_to_the_latency_with_host_memory(data):
 @FEW
 @given(st.data())
 def test_labels_sum_to_the_latency_of_ranks_in_lockstep(data):
-    work = data.draw(cases.workloads())
-    case = Case(
-        work,
-        data.draw(cases.limits(work)),
-        data.draw(cases.LOCKSTEP_COSTS),
-        schedule=data.draw(cases.SCHEDULES),
-        replicas=data.draw(st.integers(1, 2)),
-        ranks=data.draw(st.integers(1, 4)),
-        depth=data.draw(st.integers(1, 2)),
-    )
-    check_sums(explained(case))
+    check_sums(explained(data.draw(cases.deployed_in_lockstep(data.draw(cases.workloads())))))

@@ -356,3 +356,34 @@ SCHEDULES = st.sampled_from(
 )
 CACHES = st.sampled_from(policy_names("cache"))
 ROUTES = st.sampled_from(policy_names("route"))
+
+
+@st.composite
+def deployed(draw: st.DrawFn, work: Workload) -> Case:
+    """`work` on anything: every schedule, cache and route policy, every limit, several replicas, both depths."""
+    return Case(
+        work,
+        draw(limits(work)),
+        draw(st.one_of(linear_costs(), BENT_COSTS)),
+        schedule=draw(SCHEDULES),
+        cache=draw(CACHES),
+        route=draw(ROUTES),
+        replicas=draw(st.integers(1, 3)),
+        depth=draw(st.integers(1, 2)),
+        frontend=draw(st.sampled_from((0.0, 0.0, 0.0021))),
+    )
+
+
+@st.composite
+def deployed_in_lockstep(draw: st.DrawFn, work: Workload) -> Case:
+    """The same on replicas of several ranks, each with its own queue and blocks, all in the same steps."""
+    return Case(
+        work,
+        draw(limits(work)),
+        draw(LOCKSTEP_COSTS),
+        schedule=draw(SCHEDULES),
+        cache=draw(CACHES),
+        replicas=draw(st.integers(1, 2)),
+        ranks=draw(st.integers(1, 4)),
+        depth=draw(st.integers(1, 2)),
+    )

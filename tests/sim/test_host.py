@@ -50,22 +50,12 @@ def returning(draw: st.DrawFn) -> Workload:
 
 
 def drawn(data: Any, work: Workload) -> Case:
-    most = int((work.prompt_tokens + work.output_tokens).max())
-    limits = replace(data.draw(cases.limits(work)), prefix_caching=True)
-    blocks = int((most // limits.block_size + 2) * data.draw(st.sampled_from((1, 1.2, 1.5))))
-    limits = replace(limits, num_blocks=blocks)
-    return Case(
-        work,
-        limits,
-        data.draw(st.one_of(cases.linear_costs(), cases.BENT_COSTS)),
-        schedule=data.draw(cases.SCHEDULES),
-        cache=data.draw(cases.CACHES),
-        route=data.draw(cases.ROUTES),
-        replicas=data.draw(st.integers(1, 2)),
-        depth=data.draw(st.integers(1, 2)),
-        frontend=data.draw(st.sampled_from((0.0, 0.0021))),
-        host=data.draw(cases.host_memories(limits)),
-    )
+    """Anything that caches prefixes and whose blocks hardly suffice, with host memory behind it."""
+    case = data.draw(cases.deployed(work))
+    most = int((work.prompt_tokens + work.output_tokens).max()) // case.limits.block_size + 2
+    blocks = int(most * data.draw(st.sampled_from((1, 1.2, 1.5))))
+    limits = replace(case.limits, prefix_caching=True, num_blocks=blocks)
+    return replace(case, limits=limits, host=data.draw(cases.host_memories(limits)))
 
 
 @FEW

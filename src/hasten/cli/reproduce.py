@@ -41,6 +41,7 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Measure the claims and print what was found."""
     from hasten.claims.harness import record
+    from hasten.report.files import write_text
 
     names = _names(args)
     if args.out is not None and args.out.exists() and not args.out.is_dir():
@@ -58,7 +59,7 @@ def run(args: Namespace) -> int:
         is_stopped = True
     results = [found[name] for name in names if name in found]
     if args.out is not None and results:
-        (args.out / "claims.md").write_text(markdown(results), encoding="utf-8")
+        write_text(args.out / "claims.md", markdown(results))
     if args.json:
         text.show_json(results)
     elif results:
@@ -98,10 +99,11 @@ def _results(names: list[str], jobs: int) -> Iterator[dict[str, Any]]:
 
 def _write(result: dict[str, Any], folder: Path) -> None:
     from hasten.claims.harness import record, svg
+    from hasten.report.files import write_text
 
     record.save(result, folder)
     for number, curve in enumerate(record.curves_of(result), 1):
-        (folder / f"{result['claim']}-{number}.svg").write_text(svg.plot(curve), encoding="utf-8")
+        write_text(folder / f"{result['claim']}-{number}.svg", svg.plot(curve))
 
 
 # ---- text -----------------------------------------------------------------------------------------------------

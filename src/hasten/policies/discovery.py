@@ -93,7 +93,9 @@ def role_of(policy: Any) -> str:
             name, sorted({name for role in BASES for name in policy_names(role)})
         )
         trouble = (
-            f"stands in roles {', '.join(found)}: say which" if found else f"is unknown: {', '.join(known)}"
+            f"stands in roles {', '.join(found)}: choose one with --role"
+            if found
+            else f"is unknown: {', '.join(known)}"
         )
         raise InputError(f"policy {name!r} {trouble}")
     return found[0]

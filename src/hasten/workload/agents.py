@@ -23,6 +23,7 @@ from hasten.workload.programs import BLOCK_TOKENS, Call, Program, workload_of
 from hasten.workload.streams import stream
 from hasten.workload.workload import Workload
 
+MAX_PROGRAMS = 100_000
 _FILE = Path(__file__).with_name("agents.json")
 
 
@@ -130,6 +131,8 @@ def agents(
         raise InputError(f"agents have no kind {kind!r}: choose {', '.join(known)}")
     if num_programs < 1:
         raise InputError(f"number of programs = {num_programs} is below 1: ask for at least one")
+    if num_programs > MAX_PROGRAMS:
+        raise InputError(f"number of programs = {num_programs:,} is above {MAX_PROGRAMS:,}: ask for fewer")
     chosen = known[kind]
     arrivals = Poisson(rate).times(stream(seed, "arrivals"), num_programs).tolist()
     programs = programs_of(chosen, arrivals, seed=seed)

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from hasten.errors import InputError
-from hasten.workload.columns import Floats
+from hasten.workload.columns import MAX_REQUESTS, Floats
 
 _CHUNK = 4096  # times drawn at once when a duration, not a number, is asked
 
@@ -38,6 +38,8 @@ class _Renewal:
         parts: list[Floats] = []
         start = 0.0
         while start < duration:
+            if len(parts) * _CHUNK > MAX_REQUESTS:
+                raise _too_many(duration)
             parts.append(start + np.cumsum(self.gaps(rng, _CHUNK)))
             start = float(parts[-1][-1])
         times = np.concatenate(parts) if parts else np.empty(0)
@@ -94,6 +96,8 @@ class Constant:
 
     def times_until(self, rng: np.random.Generator, duration: float) -> Floats:
         """Multiples of the gap before `duration` seconds."""
+        if duration * self.rate > MAX_REQUESTS:
+            raise _too_many(duration)
         times = np.arange(math.ceil(duration * self.rate) + 1) / self.rate
         return times[times < duration]
 
@@ -129,6 +133,8 @@ class Ramp:
 
     def times_until(self, rng: np.random.Generator, duration: float) -> Floats:
         """A Poisson number of arrival times over a ramp of `duration` seconds."""
+        if self.mean_rate * duration > MAX_REQUESTS:
+            raise _too_many(duration)
         num = int(rng.poisson(self.mean_rate * duration))
         return self._placed(np.sort(rng.random(num)), duration)
 
@@ -155,6 +161,10 @@ class Burst:
     def times_until(self, rng: np.random.Generator, duration: float) -> Floats:
         """Raises InputError: a burst has no duration."""
         raise InputError("a burst has no duration: give the number of requests")
+
+
+def _too_many(duration: float) -> InputError:
+    return InputError(f"more than {MAX_REQUESTS:,} requests come in {duration:g} s: give a shorter duration")
 
 
 def _check_rate(name: str, rate: float) -> None:

@@ -15,6 +15,7 @@ Ints = npt.NDArray[np.int32]
 LongInts = npt.NDArray[np.int64]
 
 MAX_TOKENS = 10_000_000  # longer than any context window served today: such a number is a parsing error
+MAX_REQUESTS = 100_000_000
 MAX_SECONDS = 1e9  # three decades: farther apart, times of steps drown in rounding
 
 # Optional whole-number columns and the value that means "none" in a row.

@@ -7,12 +7,10 @@ import numpy as np
 
 from hasten.errors import InputError
 from hasten.workload.arrivals import Arrivals
-from hasten.workload.columns import MAX_TOKENS, ClosedLoop, Floats, Ints
+from hasten.workload.columns import MAX_REQUESTS, MAX_TOKENS, ClosedLoop, Floats, Ints
 from hasten.workload.lengths import Lengths
 from hasten.workload.streams import stream
 from hasten.workload.workload import Workload
-
-MAX_REQUESTS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,7 @@ def _times(
     if (num is None) == (duration is None):
         raise InputError("give either the number of requests or a duration")
     if num is not None and not 1 <= num <= MAX_REQUESTS:
-        raise InputError(f"number of requests = {num} is outside 1 to {MAX_REQUESTS}")
+        raise InputError(f"number of requests = {num} is outside 1 to {MAX_REQUESTS:,}")
     if duration is not None and not 0 < duration < float("inf"):
         raise InputError(f"duration = {duration} must be finite and above 0 seconds")
     if isinstance(arrivals, ClosedLoop):

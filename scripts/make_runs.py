@@ -12,12 +12,11 @@ import csv
 import json
 import shutil
 import sys
-import zipfile
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from make_tables import write
 
 RUNS = Path(__file__).resolve().parent.parent / "src" / "hasten" / "accuracy" / "runs"
 COMMIT = "5daddb21a545658d5150b535712d0494584b5278"
@@ -91,16 +90,6 @@ def columns(folder: Path, workload: Path) -> dict[str, Any]:
 def micro(seconds: list[float]) -> Any:
     """Whole microseconds."""
     return np.round(np.array(seconds) * 1e6).astype(np.int64)
-
-
-def write(path: Path, arrays: dict[str, Any]) -> int:
-    """A compressed npz with fixed dates, so that the same input gives the same bytes; returns its size."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, array in arrays.items():
-            buffer = BytesIO()
-            np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue(), zipfile.ZIP_DEFLATED)
-    return path.stat().st_size
 
 
 def main() -> int:

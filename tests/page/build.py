@@ -13,12 +13,13 @@ from hasten.deployment import Deployment
 from hasten.disaggregation import Disaggregated
 from hasten.explain.attribution import Attribution
 from hasten.explain.labels import LABELS
+from hasten.explain.programs import ProgramAttribution, programs_of
 from hasten.explain.setup import PooledSetup, Setup
 from hasten.page.run import Heading, run_data
 from hasten.report.records import Records
 from hasten.report.report import Report
 from hasten.sim.steps import StepLog
-from hasten.workload import Workload
+from hasten.workload import Workload, parse_workload
 
 
 def workload(requests: int = 300, *, rate: float = 8.0) -> Workload:
@@ -44,6 +45,17 @@ def split() -> tuple[Report, Attribution, StepLog]:
     each = Deployment.of("llama-3.1-8b", "l40s")
     deployment = Disaggregated.of(each, each, "ethernet-10")
     return PooledSetup(deployment=deployment, work=workload(60, rate=2.0)).attributed()
+
+
+@cache
+def agents() -> tuple[Report, Attribution, ProgramAttribution, StepLog]:
+    """Some programs with tools on one replica."""
+    work = parse_workload("agents:kind=swe,rate=1,n=8")
+    setup = Setup(deployment=Deployment.of("llama-3.1-8b", "l40s"), work=work)
+    report, found, log = setup.attributed()
+    programs = programs_of(found, work)
+    assert programs is not None
+    return report, found, programs, log
 
 
 def large(size: int = 100_000) -> dict[str, Any]:

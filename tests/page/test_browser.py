@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.page.browser import Tab, chromium
-from tests.page.build import large, played, split
+from tests.page.build import agents, large, played, split
 
 from hasten.page.document import save
 from hasten.page.run import Heading, run_data
@@ -78,6 +78,32 @@ def test_two_pools_and_what_moves_between_them(browser, tmp_path, scheme):
     assert colours.isdisjoint({"rgb(0, 0, 0)", "none"})
     assert tab.complaints == []
     page.close()
+
+
+@pytest.mark.parametrize("metric", [None, "program"])
+def test_programs_are_one_of_the_bars(browser, tmp_path, metric):
+    report, found, programs, log = agents()
+    heading = Heading(model="m", deployment="d", workload="w")
+    data = run_data(heading, report, found=found, programs=programs, log=log)
+    if metric is not None:  # a page that explains programs shows them first
+        data["explanation"] = {"metric": metric, "objective": "program", "sentence": "tools", "what_ifs": []}
+    path = tmp_path / "agents.html"
+    save(path, "agents", data)
+    tab = Tab(browser)
+    page = tab.open(path.as_uri())
+    button = page.get_by_role("button", name="Program", exact=True)
+    assert button.get_attribute("aria-pressed") == str(metric is not None).lower()
+    button.click()
+    causes = page.locator("figure", has_text="Where the milliseconds go")
+    assert "tools and clients" in causes.locator(".legend").inner_text()
+    assert "programs" in causes.locator("svg").text_content()
+    assert "program, median" in page.locator(".kpis").inner_text()
+    assert tab.complaints == []
+    page.close()
+
+
+def test_a_run_without_programs_offers_none(tab):
+    assert tab.page.get_by_role("button", name="Program", exact=True).is_hidden()
 
 
 def test_the_table_filters_and_says_what_is_wrong_with_a_filter(tab):

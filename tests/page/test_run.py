@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.page.build import large, played, split
+from tests.page.build import agents, large, played, split
 
 from hasten.explain.labels import LABELS
 from hasten.page import causes, columns, steps
@@ -47,6 +47,17 @@ def test_a_band_is_made_of_its_labels_and_bands_of_all_requests():
             assert sum(band["labels_ms"].values()) == pytest.approx(band["mean_ms"], rel=1e-9)
         means = [band["mean_ms"] for band in bands]
         assert means == sorted(means)
+
+
+def test_programs_have_bars_of_their_own():
+    report, found, programs, log = agents()
+    whole = run_data(HEADING, report, found=found, programs=programs, log=log)
+    bands = whole["composition"]["program"]
+    assert sum(band["requests"] for band in bands) == len(programs.session) == whole["figures"]["programs"]
+    assert any(band["labels_ms"].get("tool", 0.0) > 0.0 for band in bands)
+    for band in bands:
+        assert sum(band["labels_ms"].values()) == pytest.approx(band["mean_ms"], rel=1e-9)
+    assert "program" not in run_data(HEADING, report, found=found)["composition"]
 
 
 def test_what_is_on_its_way_between_pools_is_counted():

@@ -114,7 +114,7 @@ def run(args: Namespace) -> int:
         if look is not None:
             from hasten.cli.output.plot import charts
 
-            text.show("\n" + charts.of_run(report, found, look))
+            text.show("\n" + charts.of_run(report, found, look, work))
     return int(not all(check.holds for check in checks))
 
 

@@ -14,11 +14,10 @@ from hasten.explain.composition import Composition, compose
 from hasten.explain.fresh import DRAWS, FreshTraffic
 from hasten.explain.labels import LABELS, ORDER
 from hasten.explain.objective import Objective
-from hasten.explain.programs import PROGRAM, ProgramAttribution, attribute_programs
+from hasten.explain.programs import PROGRAM, programs_of
 from hasten.explain.setup import PooledSetup, Setup
 from hasten.explain.whatif import SPEED_UPS, Effect, Profile, effects, profiles
 from hasten.report.report import Report
-from hasten.workload import Workload
 
 SMALL = 0.02
 """Relative effects up to this are not called a bottleneck."""
@@ -110,6 +109,7 @@ class Explanation:
         scale, unit = (1e3, "ms") if self.objective.unit == "s" else (1.0, "share")
         return {
             "objective": self.objective.text,
+            "metric": self.objective.metric,
             "origin": self.report.origin,
             "error": self.report.error,
             f"value_{unit}": self.value * scale,
@@ -211,7 +211,7 @@ def explain(
             progress(done, total)
 
     step()
-    programs = _programs(attribution, setup.work)
+    programs = programs_of(attribution, setup.work)
     labelled = programs if programs is not None and objective.metric == PROGRAM else attribution
     baseline = objective.column(report.records)
     ranked, notes = effects(tried, objective, setup, baseline, after_each=step)
@@ -243,14 +243,6 @@ def changes_of(
         found = list(changes.causes(setup)) if only_causes else changes.every_change(setup)
     aside = {LONG_PROMPTS} if objective.metric == PROGRAM else {TOOLS, CLIENTS}
     return [each for each in found if each.name not in aside]
-
-
-def _programs(attribution: Attribution, work: Workload) -> ProgramAttribution | None:
-    """The programs of a workload whose calls wait for each other; None where there is none such that was served."""
-    if work.session is None or work.parent is None:
-        return None
-    found = attribute_programs(attribution, work)
-    return found if len(found.session) else None
 
 
 def _drawn(found: tuple[Effect, ...], fresh: FreshTraffic, chosen: Sequence[Effect]) -> tuple[Effect, ...]:

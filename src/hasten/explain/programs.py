@@ -54,6 +54,14 @@ class ProgramAttribution(Labelled):
         return self.spent
 
 
+def programs_of(found: Attribution, work: Workload) -> ProgramAttribution | None:
+    """The programs of a workload whose calls wait for each other; None where there is none such that was served."""
+    if work.session is None or work.parent is None:
+        return None
+    whole = attribute_programs(found, work)
+    return whole if len(whole.session) else None
+
+
 def attribute_programs(found: Attribution, work: Workload) -> ProgramAttribution:
     """The lives of the programs of `work`, from those of its requests. Raises InputError without programs."""
     records = found.records

@@ -10,6 +10,7 @@ from typing import Any
 
 from hasten.core.request import SLO
 from hasten.deployment import Deployment
+from hasten.explain.programs import programs_of
 from hasten.explain.setup import attributed
 from hasten.page.run import Heading, detail_data, run_data
 from hasten.page.scenario import NOBODY, Value, command
@@ -74,10 +75,11 @@ class Player:
         def rest() -> dict[str, Any]:
             with self._turn:
                 look_up()
-                found = None
+                found = programs = None
                 if len(work) <= LABELLED:
                     found = attributed(served, work, report, log, progress=look_up)
-                return detail_data(report, found=found, log=log)
+                    programs = programs_of(found, work)
+                return detail_data(report, found=found, programs=programs, log=log)
 
         return run_data(heading, report) | {"command": command(values)}, rest
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hasten.explain.attribution import Attribution
+from hasten.explain.programs import PROGRAM, ProgramAttribution
 from hasten.page import causes, columns, steps
 from hasten.report.records import Records
 from hasten.report.report import Report
@@ -37,9 +38,15 @@ class Heading:
 
 
 def run_data(
-    heading: Heading, report: Report, *, found: Attribution | None = None, log: StepLog | None = None
+    heading: Heading,
+    report: Report,
+    *,
+    found: Attribution | None = None,
+    programs: ProgramAttribution | None = None,
+    log: StepLog | None = None,
 ) -> dict[str, Any]:
-    """Everything a page shows of a run. Without a log there is no timeline, without labels no composition."""
+    """Everything a page shows of a run. Without a log there is no timeline, without labels no composition, and without
+    programs only that of requests."""
     records = _by_arrival(report)
     data = {
         "kind": "run",
@@ -49,17 +56,23 @@ def run_data(
         "labels": causes.labels(),
         "families": causes.families(),
     }
-    return data | detail_data(report, found=found, log=log)
+    return data | detail_data(report, found=found, programs=programs, log=log)
 
 
 def detail_data(
-    report: Report, *, found: Attribution | None = None, log: StepLog | None = None
+    report: Report,
+    *,
+    found: Attribution | None = None,
+    programs: ProgramAttribution | None = None,
+    log: StepLog | None = None,
 ) -> dict[str, Any]:
     """Of `run_data`, what its labels and its log tell."""
     data: dict[str, Any] = {}
     if found is not None:
         records = _by_arrival(report)
         data |= {"composition": causes.composition(found), "lives": causes.lives(found, records)}
+        if programs is not None:
+            data["composition"] |= causes.composition(programs, (PROGRAM,))
     if log is not None and report.stats is not None:
         of_replica = [replica.num_blocks for replica in report.stats.replicas]
         ranks = [sum(rank.replica == each.replica for each in log.ranks) for rank in log.ranks]

@@ -61,11 +61,14 @@ def save_run(
     """Write the page that --report asked for, if it did."""
     if args.report is None:
         return
+    from hasten.explain.programs import programs_of
     from hasten.page.document import save
     from hasten.page.run import run_data
 
     heading = _heading(args, made, work, checks)
-    save(args.report, f"{made.model.name} on {made.label}", run_data(heading, report, found=found, log=log))
+    programs = None if found is None else programs_of(found, work)
+    data = run_data(heading, report, found=found, programs=programs, log=log)
+    save(args.report, f"{made.model.name} on {made.label}", data)
 
 
 def save_explained(args: Namespace, made: Any, work: Workload, found: Explanation) -> None:
@@ -73,12 +76,16 @@ def save_explained(args: Namespace, made: Any, work: Workload, found: Explanatio
     if args.report is None:
         return
     from hasten.cli.options import slo
+    from hasten.explain.programs import programs_of
     from hasten.page.document import save
     from hasten.page.run import run_data
 
     constraints = slo.constraints_of(args)
     checks = () if constraints is None else constraints.check(found.report.records)
-    data = run_data(_heading(args, made, work, checks), found.report, found=found.attribution)
+    programs = programs_of(found.attribution, work)
+    data = run_data(
+        _heading(args, made, work, checks), found.report, found=found.attribution, programs=programs
+    )
     save(args.report, f"Why {made.model.name} is slow", data | {"explanation": found.to_dict()})
 
 

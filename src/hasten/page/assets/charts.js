@@ -92,25 +92,32 @@ function limitMark(place, { width, top, bottom }, text) {
 
 // ---- what latency is made of -------------------------------------------------------------------------------------
 
+// Of programs too, where calls wait for each other.
 function compositionFigure() {
   let run = null;
   let [metric, as] = ["ttft", "share"];
+  const metrics = choice("Metric", [...METRICS.map(([key, text]) => [key, text]), ["program", "Program"]], metric, (key) => { metric = key; redraw(); });
   const table = el("div", { class: "scroll" });
   const below = el("details", {}, el("summary", { text: "Every cause by percentile, in milliseconds" }), table);
   const legend = el("ul", { class: "legend" });
   const chart = figure("Where the milliseconds go", {
-    note: "Mean of the requests between two percentiles, slowest at the bottom. Orange and plum are time that is not the request's own work.",
+    note: "Mean of those between two percentiles, slowest at the bottom. Orange and plum are time that is not their own work.",
     name: "composition", wide: true,
     tools: [
-      choice("Metric", METRICS.map(([key, text]) => [key, text]), metric, (key) => { metric = key; update(run); }),
-      choice("Scale", [["share", "Share"], ["ms", "Time"]], as, (key) => { as = key; update(run); }),
+      metrics,
+      choice("Scale", [["share", "Share"], ["ms", "Time"]], as, (key) => { as = key; redraw(); }),
     ],
     draw: (width) => run?.composition?.[metric]?.length ? composition(run, metric, as, width) : null,
     below,
   });
   chart.node.querySelector(".plot").before(legend);
   function update(given) {
+    const wanted = run === null ? given.explanation?.metric : null; // what a page is about is shown first
     run = given;
+    const has = (key) => Boolean(run.composition?.[key]);
+    metrics.pick(has(wanted) ? wanted : has(metric) ? metric : "ttft", has);
+  }
+  function redraw() {
     if (!run?.composition) return;
     const bands = run.composition[metric];
     const used = new Set(bands.flatMap((band) => Object.keys(band.labels_ms)));
@@ -154,7 +161,7 @@ function composition(run, metric, as, width) {
       sum += family.ms;
     }
     svg.append(write(x(sum) + 8, y + 15, duration(band.mean_ms), { class: "mark strong" }));
-    if (as === "share") svg.append(write(width, y + 15, plural(band.requests, "req"), { class: "tick", "text-anchor": "end" }));
+    if (as === "share") svg.append(write(width, y + 15, plural(band.requests, metric === "program" ? "program" : "req"), { class: "tick", "text-anchor": "end" }));
   });
   return svg;
 }

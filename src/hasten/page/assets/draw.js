@@ -126,16 +126,13 @@ function canvas(width, height, label) {
 
 function choice(label, options, chosen, changed) {
   const group = el("div", { class: "choice", role: "group", "aria-label": label });
-  const buttons = options.map(([key, text]) =>
-    el("button", {
-      type: "button", text, "aria-pressed": String(key === chosen),
-      onclick: (event) => {
-        buttons.forEach((each) => each.setAttribute("aria-pressed", String(each === event.currentTarget)));
-        changed(key);
-      },
-    }),
-  );
+  const press = (key) => {
+    buttons.forEach((each, place) => each.setAttribute("aria-pressed", String(options[place][0] === key)));
+    changed(key);
+  };
+  const buttons = options.map(([key, text]) => el("button", { type: "button", text, "aria-pressed": String(key === chosen), onclick: () => press(key) }));
   group.append(...buttons);
+  group.pick = (key, isThere) => { buttons.forEach((each, place) => { each.hidden = !isThere(options[place][0]); }); press(key); };
   return group;
 }
 

@@ -32,10 +32,12 @@ function runNumbers(run) {
   const tail = (name) => `p99 ${duration(percentile(sorted[name], 99))}`;
   const lost = figures.failed ? `${plural(figures.failed, "request")} not served, ` : "";
   const price = figures.cost_usd_per_million_output_tokens;
+  const programs = figures.programs ? [["program, median", duration(figures.median_program_completion_ms), `${plural(figures.programs, "program")}, ${percent(figures.mean_program_away_ms / figures.mean_program_completion_ms, 0)} of their time away`]] : [];
   return numbers([
     ["TTFT, median", duration(percentile(sorted.ttft, 50)), tail("ttft")],
     ["TPOT, median", duration(percentile(sorted.tpot, 50)), tail("tpot")],
     ["E2E, median", duration(percentile(sorted.e2e, 50)), tail("e2e")],
+    ...programs,
     ["output", `${significant(figures.output_throughput)} tok/s`, `${significant(figures.request_throughput)} req/s served`],
     ["within limits", figures.attainment === null ? "–" : percent(figures.attainment), lost + (figures.request_goodput === null ? "no limit given" : `${significant(figures.request_goodput)} req/s goodput`)],
     ["busy", percent(mean(figures.utilisation), 0), `KV peak ${percent(figures.kv_peak_share, 0)}, ${plural(figures.preemptions, "preemption")}`],

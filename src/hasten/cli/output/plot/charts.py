@@ -29,11 +29,17 @@ COMPARED = ("ttft_p99", "tpot_p99", "e2e_p99")
 """Figures of a comparison whose changes are drawn."""
 
 
-def of_run(report: Report, found: Attribution | None, look: Look) -> str:
-    """Distributions against their limits, and what each band of percentiles spends its time on."""
+def of_run(report: Report, found: Attribution | None, look: Look, work: Workload) -> str:
+    """Distributions against their limits, and what each band of percentiles spends its time on: of requests, and of
+    programs where there are such."""
     lines = distributions(report, look)
     if found is not None:
+        from hasten.explain.programs import PROGRAM, programs_of
+
         lines += ["", *compositions(found, look, ("ttft", "e2e"))]
+        programs = programs_of(found, work)
+        if programs is not None:
+            lines += ["", *compositions(programs, look, (PROGRAM,))]
     return "\n".join(lines)
 
 
@@ -159,6 +165,7 @@ def distributions(report: Report, look: Look) -> list[str]:
 
 def compositions(found: Labelled, look: Look, metrics: Sequence[str]) -> list[str]:
     """Bars of each metric, and one legend of what occurs in them."""
+    from hasten.explain.programs import PROGRAM
     from hasten.page import causes
 
     whole = causes.composition(found, metrics)
@@ -173,7 +180,7 @@ def compositions(found: Labelled, look: Look, metrics: Sequence[str]) -> list[st
     families = causes.families()
     lines: list[str] = []
     for metric in metrics:
-        subject = ("a program", "programs") if metric == "program" else (metric.upper(), "requests")
+        subject = ("a program", "programs") if metric == PROGRAM else (metric.upper(), "requests")
         title = f"Where {subject[0]} goes, by percentile of the {subject[1]} (mean, and shares of it)"
         lines += [""] * bool(lines)
         lines += composition(whole[metric], families, family_of, look, title=title)

@@ -8,6 +8,7 @@ from hasten.core.host import HostCache, TieredPool
 from hasten.core.kv import BlockPool
 from hasten.core.limits import Limits
 from hasten.core.policy import CachePolicy
+from hasten.core.prefix import NO_PREFIX
 from hasten.core.request import BLANK, Request
 from hasten.policies import load_policy
 
@@ -33,10 +34,11 @@ def asking(number: int, names: tuple[int, ...], extra: int = 1) -> Request:
 def serve(pool: BlockPool, one: Request, now: float) -> tuple[int, int]:
     """Admit, load, compute and release `one`; returns the leading blocks found on the device and in all."""
     pool.now = now
-    hits = pool.hits(one)
+    found = pool.find(one)
+    hits = found.blocks
     reach = max(hits, pool.reach(one, hits) // SIZE)
     whole = -(-one.target // SIZE)
-    pool.acquire(one, hits)
+    pool.acquire(one, found)
     pool.take(whole - hits)
     pool.register(one, reach)
     pool.register(one, one.target // SIZE)
@@ -51,7 +53,8 @@ def check(pool: TieredPool) -> None:
     assert host.free == host.num_blocks
     assert sum(run.blocks for run in host.index.values()) <= host.num_blocks
     for each in (pool, host):
-        queued = sum(segment.blocks for _, entry, segment in each._queue if segment.entry == entry)
+        queue = [(entry, segment) for _, entry, segments in each._queue for segment in segments]
+        queued = sum(segment.blocks for entry, segment in queue if segment.entry == entry)
         assert queued == each.num_blocks
     for key, run in host.index.items():
         assert run.blocks > 0
@@ -123,7 +126,7 @@ def test_a_run_comes_back_from_where_the_device_ends() -> None:
     pool = tiered(5, 4)
     serve(pool, asking(0, (1, 2)), 0.0)  # 4 blocks and a blank one
     filler = request(1, prompt=2 * SIZE)
-    pool.acquire(filler, 0)
+    pool.acquire(filler, NO_PREFIX)
     pool.take(2)  # the blank one, and the last block of run 2
     assert pool.host.found(2, 1) == 1
     assert pool.host.found(2, 0) == 0  # its first block is still on the device

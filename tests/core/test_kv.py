@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.driving import request
 
-from hasten.core.kv import BlockPool, coarsen
+from hasten.core.kv import BlockPool
 from hasten.core.policy import CachePolicy
-from hasten.core.request import Request
+from hasten.core.prefix import NO_PREFIX, coarsen
+from hasten.core.request import Request, Segment
 
 SIZE = 16
 
@@ -92,15 +93,14 @@ class Pair:
 
     def admit(self, one: Request) -> bool:
         """As the scheduler does: hits are acquired before new blocks are taken, the prompt is computed at once."""
-        hits = self.pool.hits(one)
+        found = self.pool.find(one)
         naive = self.blocks.hits(self.keys(one, one.target), one.target)
-        assert hits == len(naive)
-        unused = self.pool.unused_hits(one, hits)
-        assert unused == sum(self.blocks.users[block] == 0 for block in naive)
-        first = -(-one.target // SIZE) - hits
-        if first + unused > self.pool.free:
+        assert found.blocks == self.pool.hits(one) == len(naive)
+        assert found.unused == sum(self.blocks.users[block] == 0 for block in naive)
+        first = -(-one.target // SIZE) - found.blocks
+        if first + found.unused > self.pool.free:
             return False
-        self.pool.acquire(one, hits)
+        self.pool.acquire(one, found)
         self.pool.take(first)
         self.blocks.admit(one, naive)
         self.blocks.take(one, first)
@@ -206,9 +206,9 @@ def cached(
 ) -> Request:
     """A request that comes, is computed and goes."""
     one = request(id, prompt, blocks=blocks)
-    hits = pool.hits(one)
-    pool.acquire(one, hits)
-    pool.take(-(-prompt // pool.block_size) - hits)
+    found = pool.find(one)
+    pool.acquire(one, found)
+    pool.take(-(-prompt // pool.block_size) - found.blocks)
     pool.register(one, prompt // pool.block_size)
     pool.release(one, prompt if tokens is None else tokens)
     return one
@@ -237,12 +237,12 @@ def test_blocks_in_use_are_never_evicted():
     pool = BlockPool(3, SIZE, True, CachePolicy())
     one = request(0, 33, blocks=(1, 2, 9))
     pool.take(3)
-    pool.acquire(one, 0)
+    pool.acquire(one, NO_PREFIX)
     pool.register(one, 2)
     assert pool.free == 0
     pool.release(one, 33)
     again = request(1, 33, blocks=(1, 2, 8))
-    pool.acquire(again, pool.hits(again))
+    pool.acquire(again, pool.find(again))
     pool.take(1)
     assert sorted(pool.index) == [1, 2]
     assert pool.free == 0
@@ -251,7 +251,7 @@ def test_blocks_in_use_are_never_evicted():
 def test_without_a_cache_nothing_is_found():
     pool = BlockPool(10, SIZE, False, CachePolicy())
     one = request(0, 40, blocks=(1, 2, 3))
-    pool.acquire(one, 0)
+    pool.acquire(one, NO_PREFIX)
     pool.take(3)
     pool.release(one, 40)
     assert pool.hits(request(1, 40, blocks=(1, 2, 3))) == 0
@@ -268,6 +268,7 @@ def test_finer_ids_are_named_by_the_last_they_span(tokens, blocks, coarse):
     coarsen(one, SIZE)
     assert one.block_ids == coarse
     assert one.block_tokens == SIZE
+    assert [end // SIZE for end in one.block_ends] == list(range(1, len(coarse) + 1))
 
 
 @given(st.integers(1, 6), st.integers(1, 12), st.integers(0, 30), st.integers(1, 100))
@@ -276,7 +277,7 @@ def test_ids_of_several_blocks_are_cached_and_evicted_in_parts(per_id, ids, take
     pool = BlockPool(per_id * ids, SIZE, True, CachePolicy())
     prompt = per_id * ids * SIZE
     one = Request(0, 0.0, prompt, 10, block_ids=tuple(range(ids)), block_tokens=per_id * SIZE)
-    pool.acquire(one, 0)
+    pool.acquire(one, NO_PREFIX)
     pool.take(per_id * ids)
     pool.register(one, per_id * ids)
     pool.release(one, prompt)
@@ -286,3 +287,64 @@ def test_ids_of_several_blocks_are_cached_and_evicted_in_parts(per_id, ids, take
     longer = Request(1, 0.0, prompt + extra, 10, block_ids=one.block_ids, block_tokens=per_id * SIZE)
     assert pool.hits(longer) == per_id * ids - taken
     assert pool.evicted_blocks == taken
+
+
+class Whim(CachePolicy):
+    """Evicts in an order that has nothing to do with prefixes."""
+
+    def score(self, segment: Segment, now: float) -> float:
+        return float(segment.key * 7919 % 101)
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.integers(0, 2), min_size=1, max_size=5), st.integers(0, 8), st.booleans()),
+        max_size=20,
+    ),
+    st.sampled_from((CachePolicy, Whim)),
+    st.integers(12, 60),
+)
+def test_what_is_found_ends_with_the_first_block_that_is_missing(visits, policy, count):
+    """Runs of one to four blocks, evicted from their ends and from their midst, against a walk block by block."""
+    pool = BlockPool(count, SIZE, True, policy())
+    for number, (path, extra, stays) in enumerate(visits):
+        pool.now = float(number)
+        one = Request(number, 0.0, 1, 10)
+        names = ("1" + "".join(map(str, path[: depth + 1])) for depth in range(len(path)))
+        one.block_ids = tuple(int(name, 3) for name in names)
+        lengths = [key % 4 + 1 for key in one.block_ids]
+        one.block_ends = tuple(SIZE * sum(lengths[: depth + 1]) for depth in range(len(path)))
+        one.prompt_tokens = one.target = one.block_ends[-1] + extra
+        found = pool.find(one)
+        blocks = [(key, at) for key, num in zip(one.block_ids, lengths, strict=True) for at in range(num)]
+        expected = 0
+        for key, at in blocks[: (one.target - 1) // SIZE]:
+            if key not in pool.index or pool.index[key].blocks <= at:
+                break
+            expected += 1
+        held = {key for key, _ in blocks[:expected]}
+        assert found.blocks == found.shared == expected
+        assert [segment.key for segment in found.segments] == [key for key in one.block_ids if key in held]
+        assert found.unused == sum(each.blocks for each in found.segments if not each.users)
+        whole = -(-one.target // SIZE)
+        if whole - expected + found.unused <= pool.free:
+            pool.acquire(one, found)
+            pool.take(whole - expected)
+            pool.register(one, one.target // SIZE)
+            if not stays:
+                pool.release(one, one.target)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.sampled_from((8, 16, 24)))
+def test_each_block_is_named_by_the_first_id_that_reaches_its_end(lengths, size):
+    """Whatever the ids span, and whether or not that divides into blocks."""
+    ends = tuple(sum(lengths[: at + 1]) for at in range(len(lengths)))
+    one = Request(0, 0.0, ends[-1], 10, block_ids=tuple(range(len(lengths))), block_tokens=1)
+    one.block_ends = ends
+    coarsen(one, size)
+    pool = BlockPool(ends[-1], size, True, CachePolicy())
+    assert pool._named(one) == ends[-1] // size
+    for block in range(ends[-1] // size):
+        first = next(at for at, end in enumerate(ends) if end >= (block + 1) * size)
+        name, start, stop = pool._name_of(one, block)
+        assert (name, start <= block < stop) == (first, True)

@@ -42,8 +42,8 @@ def expected_output(scheduler: Books, request: Request) -> bool:
         min(other.max_tokens - scheduler.sampled_tokens(other), clip) for other in scheduler.running.values()
     )
     room = pool.free * limits.block_size - promised * scheduler.share.at(scheduler.group.clock)
-    hits = pool.hits(request)
-    in_use = hits - (pool.unused_hits(request, hits) if hits else 0)  # the others leave the free blocks
+    found = pool.find(request)
+    in_use = found.blocks - found.unused  # the others leave the free blocks
     wanted = request.target - in_use * limits.block_size
     remaining = request.max_tokens - request.sampled
     return wanted + min(remaining, clip) + limits.block_size <= room or not scheduler.running

@@ -28,15 +28,8 @@ class Batch:
     """
 
     __slots__ = (
-        "clock",
-        "closing",
-        "decode_context",
-        "num_decodes",
-        "padding",
-        "preempted",
-        "prefills",
-        "version",
-    )
+        "clock", "closing", "decode_context", "num_decodes", "padding", "preempted", "prefills", "version",
+    )  # fmt: skip
 
     def __init__(
         self,

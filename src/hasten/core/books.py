@@ -6,6 +6,7 @@ from typing import Protocol
 
 from hasten.core.group import DecodeGroup
 from hasten.core.limits import Limits
+from hasten.core.prefix import Prefix
 from hasten.core.queue import WaitingQueue
 from hasten.core.request import Request
 
@@ -39,8 +40,8 @@ class Blocks(Protocol):
         """Leading blocks of `request` that are cached now."""
         ...
 
-    def unused_hits(self, request: Request, hits: int) -> int:
-        """How far `free` falls when the first `hits` cached blocks are acquired."""
+    def find(self, request: Request) -> Prefix:
+        """The leading blocks of `request` that are cached now."""
         ...
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from hasten.core.kv import coarsen
 from hasten.core.policy import HOLD, REFUSED, AdmitPolicy, LengthPredictor, RoutePolicy
+from hasten.core.prefix import coarsen
 from hasten.core.request import Request
 from hasten.core.scheduler import Scheduler
 from hasten.core.view import ClusterView, Estimates, LengthView, ReplicaView, Stream

@@ -66,14 +66,13 @@ class HostCache(BlockPool):
         if run is not None:
             self.free -= run.blocks
             run.entry = 0
-            self._stale += 1
         return run
 
     def _put_back(self, run: Segment, last_use: float) -> None:
         """Rank `run` by its last use on the device (s), which does not depend on when eviction got to it."""
         if run.blocks:
             self.now = last_use
-            self._enqueue(run)
+            self._enqueue([run])
         else:
             del self.index[run.key]
 
@@ -130,10 +129,11 @@ class TieredPool(BlockPool):
                 self.host.drop(key, here.blocks)
             at = stop
 
-    def _enqueue(self, segment: Segment) -> None:
-        super()._enqueue(segment)
-        if segment.kind == SHARED and not self._moves:
-            self.host.put(segment, 0, segment.blocks)
+    def _enqueue(self, segments: list[Segment]) -> None:
+        super()._enqueue(segments)
+        for segment in reversed(segments):
+            if segment.kind == SHARED and not self._moves:
+                self.host.put(segment, 0, segment.blocks)
 
     def _lose(self, segment: Segment, blocks: int) -> None:
         super()._lose(segment, blocks)

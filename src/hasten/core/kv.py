@@ -10,6 +10,7 @@ from heapq import heapify, heappop, heappush
 from typing import Final
 
 from hasten.core.policy import CachePolicy
+from hasten.core.prefix import Prefix, ends_of
 from hasten.core.request import BLANK, NO_SEGMENTS, REMAINS, SHARED, Request, Segment
 
 _NOTHING: Final = Segment(BLANK, 0, 0, 0.0)
@@ -37,8 +38,8 @@ class BlockPool:
         self._listens = type(cache).on_reuse is not CachePolicy.on_reuse
         self._hears = type(cache).on_release is not CachePolicy.on_release
         self._entries = 0
-        self._stale = 0
-        self._queue: list[tuple[float, int, Segment]] = []
+        self._most_entries = 64  # in the queue, before it is looked through
+        self._queue: list[tuple[float, int, list[Segment]]] = []
         self._tail = _NOTHING  # the last segment queued
         self._head = _NOTHING  # the first, if it is known to be blank
         self._release_blank(num_blocks)
@@ -46,53 +47,42 @@ class BlockPool:
     # ---- looking up -------------------------------------------------------------------------------------
 
     def hits(self, request: Request) -> int:
-        """Leading blocks of `request` that are cached now. Its last known token always stays to be computed."""
-        if not self.prefix_caching or (not request.block_ids and request.ghost is None):
-            return 0
-        most = (request.target - 1) // self.block_size
-        found = 0
-        for _, usable in self._leading(request, most):
-            found += usable
-        ghost = request.ghost
-        if ghost is not None and found == request.shared:
-            found += min(ghost.blocks, most - found)
-        return found
+        """How many leading blocks of `request` are cached now."""
+        return self.find(request).blocks if request.block_ids or request.ghost is not None else 0
 
-    def unused_hits(self, request: Request, hits: int) -> int:
-        """How far `free` falls when the first `hits` cached blocks are acquired: the blocks nobody holds yet."""
-        unused = 0
-        left = hits
-        for segment, usable in self._leading(request, hits):
-            if segment.users == 0:
-                unused += segment.blocks
-            left -= usable
-        return unused + left
-
-    def _leading(self, request: Request, most: int) -> list[tuple[Segment, int]]:
-        """Cached segments that `request` begins with, and how many blocks of each are of use: `most` in all."""
-        leading: list[tuple[Segment, int]] = []
-        index = self.index
+    def find(self, request: Request) -> Prefix:
+        """The leading blocks of `request` that are cached now. Its last known token always stays to be computed."""
+        segments: list[Segment] = []
+        blocks = 0
+        if self.prefix_caching:
+            index = self.index
+            for key in request.block_ids:
+                segment = index.get(key)
+                if segment is None:
+                    break
+                segments.append(segment)
+                blocks += segment.blocks
         size = self.block_size
-        ends = request.block_ends
-        blocks = request.block_tokens // size
-        at = 0
-        for number, key in enumerate(request.block_ids):
-            if ends:
-                blocks = ends[number] // size - at
-                if not blocks:  # it ends within the block that the one before it ends in
-                    continue
-                at += blocks
-            segment = index.get(key)
-            if segment is None or most <= 0:
-                break
-            usable = segment.blocks if segment.blocks < blocks else blocks
-            if usable > most:
-                usable = most
-            leading.append((segment, usable))
-            most -= usable
-            if usable < blocks:
-                break
-        return leading
+        most = (request.target - 1) // size
+        if segments:
+            ends = ends_of(request)
+            if (
+                blocks < ends[len(segments) - 1] // size
+            ):  # a run has lost its end: the next ones are of no use
+                blocks = at = 0
+                while not at or blocks == ends[at - 1] // size:
+                    blocks += segments[at].blocks
+                    at += 1
+                del segments[at:]
+            while segments and blocks - segments[-1].blocks >= most:
+                blocks -= segments.pop().blocks
+        shared = min(blocks, most)
+        unused = sum([segment.blocks for segment in segments if segment.users == 0])
+        ghost = request.ghost
+        if ghost is None or shared != request.shared:
+            return Prefix(shared, shared, unused, segments)
+        remains = min(ghost.blocks, most - shared)
+        return Prefix(shared + remains, shared, unused + remains, segments)
 
     # ---- taking -----------------------------------------------------------------------------------------
 
@@ -107,28 +97,28 @@ class BlockPool:
             return
         queue = self._queue
         while blocks > 0:
-            _, entry, segment = queue[0]
-            if segment.entry != entry:
-                heappop(queue)
-                self._stale -= 1
-                continue
-            have = segment.blocks
-            if segment.kind != BLANK:
+            _, entry, segments = queue[0]
+            segment = segments[-1]
+            if segment.entry == entry:
+                have = segment.blocks
+                if segment.kind != BLANK:
+                    if segment.kind == SHARED:
+                        self._lose(segment, min(have, blocks))
+                    if self.journal is not None:
+                        self.journal.append(segment)
+                if have > blocks:
+                    segment.blocks = have - blocks
+                    if segment.kind == BLANK:
+                        self._head = segment
+                    return
+                blocks -= have
+                segment.blocks = 0
+                segment.entry = 0
                 if segment.kind == SHARED:
-                    self._lose(segment, min(have, blocks))
-                if self.journal is not None:
-                    self.journal.append(segment)
-            if have > blocks:
-                segment.blocks = have - blocks
-                if segment.kind == BLANK:
-                    self._head = segment
-                return
-            blocks -= have
-            heappop(queue)
-            segment.blocks = 0
-            segment.entry = 0
-            if segment.kind == SHARED:
-                del self.index[segment.key]
+                    del self.index[segment.key]
+            segments.pop()
+            if not segments:
+                heappop(queue)
 
     def reach(self, request: Request, hits: int) -> int:
         """Leading tokens of `request` that can be had without computing them, from elsewhere too; 0: `hits` is all."""
@@ -138,22 +128,17 @@ class BlockPool:
         """Eviction takes the last `blocks` blocks of `segment`."""
         self.evicted_blocks += blocks
 
-    def acquire(self, request: Request, hits: int) -> None:
-        """Hand the first `hits` cached blocks to `request`; what else remained of it becomes blank."""
-        request.shared = 0
-        request.segments = [] if request.block_ids and self.prefix_caching else NO_SEGMENTS
-        left = hits
-        for segment, usable in self._leading(request, hits):
-            self._use(segment)
-            request.segments.append(segment)
-            request.shared += usable
-            left -= usable
+    def acquire(self, request: Request, found: Prefix) -> None:
+        """Hand the blocks `found` to `request`; what else remained of it becomes blank."""
+        request.segments = found.segments if request.block_ids and self.prefix_caching else NO_SEGMENTS
+        request.shared = found.shared
+        self._use(found.segments)
         ghost = request.ghost
         if ghost is not None:
             request.ghost = None
-            if left > 0:  # its own remains: private blocks again, the rest blank
-                self._use(ghost)
-                self._release_blank(ghost.blocks - left)
+            if found.blocks > found.shared:  # its own remains: private blocks again, the rest blank
+                self._use([ghost])
+                self._release_blank(ghost.blocks - (found.blocks - found.shared))
             else:
                 ghost.kind = BLANK
 
@@ -189,20 +174,14 @@ class BlockPool:
 
     def _named(self, request: Request) -> int:
         """Leading blocks of `request` that have names."""
-        if request.block_ends:
-            return request.block_ends[-1] // self.block_size
-        return request.block_tokens // self.block_size * len(request.block_ids)
+        return ends_of(request)[-1] // self.block_size if request.block_ids else 0
 
     def _name_of(self, request: Request, at: int) -> tuple[int, int, int]:
         """The id that names block `at`, and the blocks [start, stop) that bear it."""
-        ends = request.block_ends
-        if ends:
-            number = bisect_left(ends, (at + 1) * self.block_size)
-            start = ends[number - 1] // self.block_size if number else 0
-            return request.block_ids[number], start, ends[number] // self.block_size
-        per_id = request.block_tokens // self.block_size
-        number = at // per_id
-        return request.block_ids[number], number * per_id, (number + 1) * per_id
+        ends = ends_of(request)
+        number = bisect_left(ends, (at + 1) * self.block_size)
+        start = ends[number - 1] // self.block_size if number else 0
+        return request.block_ids[number], start, ends[number] // self.block_size
 
     # ---- giving back ------------------------------------------------------------------------------------
 
@@ -220,14 +199,20 @@ class BlockPool:
             if keep and self.prefix_caching and full > 0:
                 self._release_blank(private - full)
                 request.ghost = Segment(REMAINS, 0, full, self.now)
-                self._enqueue(request.ghost)
+                self._enqueue([request.ghost])
             else:
                 self._release_blank(private)
         if request.segments:
-            for segment in reversed(request.segments):
+            unused: list[Segment] = []
+            for segment in request.segments:
                 segment.users -= 1
                 if segment.users == 0:
-                    self._enqueue(segment)
+                    unused.append(segment)
+            if not self._scores:
+                self._enqueue(unused)
+            else:
+                for segment in reversed(unused):
+                    self._enqueue([segment])
             request.segments = NO_SEGMENTS
 
     def forget(self, request: Request) -> None:
@@ -236,30 +221,44 @@ class BlockPool:
             request.ghost.kind = BLANK
             request.ghost = None
 
-    def _use(self, segment: Segment) -> None:
-        if segment.users == 0:
-            self.free -= segment.blocks
-            segment.entry = 0
-            self._stale += 1
-        segment.users += 1
-        segment.reuses += 1
-        if self._listens:
-            self._cache.on_reuse(segment, self.now)
+    def _use(self, segments: list[Segment]) -> None:
+        for segment in segments:
+            if segment.users == 0:
+                self.free -= segment.blocks
+                segment.entry = 0
+            segment.users += 1
+            segment.reuses += 1
+            if self._listens:
+                self._cache.on_reuse(segment, self.now)
 
-    def _enqueue(self, segment: Segment) -> None:
-        self.free += segment.blocks
-        self._entries += 1
-        segment.entry = self._entries
-        segment.released = self.now
-        score = self._cache.score(segment, self.now) if self._scores else self.now
-        self._tail = segment
+    def _enqueue(self, segments: list[Segment]) -> None:
+        """Queue `segments`, which share a score, for eviction from the end of the list on. It is kept."""
+        if not segments:
+            return
+        now = self.now
+        entry = self._entries = self._entries + 1
+        for segment in segments:
+            self.free += segment.blocks
+            segment.entry = entry
+            segment.released = now
+        self._tail = segments[0]
+        score = now
         if self._scores:
+            score = self._cache.score(self._tail, now)
             self._head = _NOTHING  # it may go first
-        heappush(self._queue, (score, self._entries, segment))
-        if self._stale > 64 and 2 * self._stale > len(self._queue):
-            self._queue = [item for item in self._queue if item[2].entry == item[1]]
-            heapify(self._queue)
-            self._stale = 0
+        heappush(self._queue, (score, entry, segments))
+        if len(self._queue) > self._most_entries:
+            self._compact()
+
+    def _compact(self) -> None:
+        """Drop what has left the queue from its midst."""
+        kept = [
+            (score, entry, [segment for segment in segments if segment.entry == entry])
+            for score, entry, segments in self._queue
+        ]
+        self._queue = [item for item in kept if item[2]]
+        heapify(self._queue)
+        self._most_entries = 64 + 2 * len(self._queue)
 
     def _release_blank(self, blocks: int) -> None:
         if blocks <= 0:
@@ -269,11 +268,4 @@ class BlockPool:
             tail.blocks += blocks
             self.free += blocks
         else:
-            self._enqueue(Segment(BLANK, 0, blocks, self.now))
-
-
-def coarsen(request: Request, block_size: int) -> None:
-    """Name blocks of `block_size` tokens by the last of the finer ids they span (ids are chained)."""
-    per_block = block_size // request.block_tokens
-    request.block_ids = request.block_ids[per_block - 1 :: per_block]
-    request.block_tokens = block_size
+            self._enqueue([Segment(BLANK, 0, blocks, self.now)])

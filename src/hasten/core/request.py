@@ -33,47 +33,19 @@ class Request:
     The true output length is not here: a server does not know it. `max_tokens` is the cap the client set (or
     the room left in the context window). `block_ids` name the prompt's prefix blocks of `block_tokens` tokens
     each, chained: an equal id means an equal prefix up to and including that block. `block_ends`, where given, are
-    the tokens up to which each id reaches instead: runs of blocks that belong together. With `names_answer` ids go on
-    over the answer (full blocks only), so that a later turn finds it cached too. `tool` is the kind of tool that the
-    answer calls, -1 for none: a server knows it once the answer is complete, so policies read it in `on_finish`.
+    the tokens up to which each id reaches instead, `block_tokens` apart at least: runs of blocks that belong
+    together. With `names_answer` ids go on over the answer (full blocks only), so that a later turn finds it cached
+    too. `tool` is the kind of tool that the answer calls, -1 for none: a server knows it once the answer is complete,
+    so policies read it in `on_finish`.
     """
 
     __slots__ = (
-        "arrival",
-        "base",
-        "block_ends",
-        "block_ids",
-        "block_tokens",
-        "cached",
-        "computed",
-        "drained",
-        "exports",
-        "finish",
-        "first_token",
-        "ghost",
-        "id",
-        "incoming",
-        "joined",
-        "last_token",
-        "left",
-        "max_tokens",
-        "names_answer",
-        "order",
-        "predicted_output",
-        "preemptions",
-        "priority",
-        "prompt_tokens",
-        "reserved",
-        "sampled",
-        "scheduled",
-        "segments",
-        "session",
-        "shared",
-        "slo",
-        "status",
-        "target",
-        "tool",
-    )
+        "arrival", "base", "block_ends", "block_ids", "block_tokens", "cached", "computed",
+        "drained", "exports", "finish", "first_token", "ghost", "id", "incoming", "joined",
+        "last_token", "left", "max_tokens", "names_answer", "order", "predicted_output",
+        "preemptions", "priority", "prompt_tokens", "reserved", "sampled", "scheduled", "segments",
+        "session", "shared", "slo", "status", "target", "tool",
+    )  # fmt: skip
 
     def __init__(
         self,

@@ -22,10 +22,11 @@ from hasten.core.books import OutputShare
 from hasten.core.group import DecodeGroup
 from hasten.core.held import HeldBatch
 from hasten.core.hooks import Hooks
-from hasten.core.kv import BlockPool, coarsen
+from hasten.core.kv import BlockPool
 from hasten.core.limits import Limits
 from hasten.core.policy import CachePolicy, SchedulingPolicy
 from hasten.core.preemption import fewest_generated, newest
+from hasten.core.prefix import NO_PREFIX, coarsen
 from hasten.core.queue import WaitingQueue
 from hasten.core.refusal import BUDGET, MEMORY, POLICY, RESERVATION, SLOTS
 from hasten.core.request import CLOSING, DECODING, FINISHED, HELD, LOADING, PREFILLING, WAITING, Request
@@ -338,7 +339,8 @@ class Scheduler:
             if hooks.gates and not request.preemptions and not self.policy.admits(self.view):
                 return POLICY
             named = bool(request.block_ids) or request.ghost is not None
-            hits = pool.hits(request) if named else 0
+            found = pool.find(request) if named else NO_PREFIX
+            hits = found.blocks
             start = hits * size
             reached = pool.reach(request, hits) if pool.reloads else request.incoming  # without computing it
             comes = reached - start if reached > start else 0
@@ -351,8 +353,7 @@ class Scheduler:
                     return POLICY if hooks.chunks else BUDGET
             first = (start + tokens + size - 1) // size - hits
             need = (request.target + size - 1) // size - hits if limits.reserve_full_sequence else first
-            if hits:
-                need += pool.unused_hits(request, hits)
+            need += found.unused
             if need + limits.watermark_blocks > pool.free and (running or need > pool.free):
                 if (hits or comes) and not limits.reserve_full_sequence:
                     self._made_room = True  # its prefix evicted or slow to load, its first chunk may fit
@@ -361,7 +362,7 @@ class Scheduler:
                 return RESERVATION
             waiting.pop()
             if named:
-                pool.acquire(request, hits)
+                pool.acquire(request, found)
             pool.take(first)
             request.computed = start + tokens
             request.order = self._admitted = self._admitted + 1

@@ -180,7 +180,7 @@ class ReplicaView:
 
     def cached_tokens(self, request: Request) -> int:
         """Prompt tokens of `request` in this replica's prefix cache (the best rank's)."""
-        return max(rank.pool.hits(request) * rank.limits.block_size for rank in self._ranks)
+        return max([rank.pool.hits(request) * rank.limits.block_size for rank in self._ranks])
 
 
 class ClusterView:

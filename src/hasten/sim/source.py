@@ -55,8 +55,7 @@ class Rows:
         if self.blocks:
             made.block_ids = self._work.blocks_of(self.start + at)
             made.block_ends = self._work.ends_of(self.start + at)
-            if not made.block_ends:
-                made.block_tokens = self.block_tokens
+            made.block_tokens = self.block_tokens
             made.names_answer = self.names_answers
         if self.tool is not None:
             made.tool = self.tool[at]

@@ -210,8 +210,8 @@ class Workload:
         if self.block_spans is None or self.block_offsets is None:
             return ()
         first, stop = self.block_offsets[row], self.block_offsets[row + 1]
-        ends = np.cumsum(self.block_spans[first:stop], dtype=np.int64) * self.block_tokens
-        return tuple(ends.tolist())
+        tokens = self.block_spans[first:stop] * self.block_tokens
+        return tuple(itertools.accumulate(tokens.tolist()))
 
     def columns_as_lists(self) -> Columns:
         """Columns as plain Python lists, for loops that index one row at a time."""

@@ -12,6 +12,7 @@ from hasten.claims.harness import catalogue, record, run
 from hasten.claims.harness.claim import Curve, Falsifier, Findings, Region, gain
 from hasten.claims.harness.estimate import Estimate
 from hasten.cli import main
+from hasten.cli.reproduce import judged
 
 
 def quick(seeds: Any, progress: Any, *, falsified: bool = False) -> Findings:
@@ -33,6 +34,23 @@ def claim(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch
     monkeypatch.setattr(token_limit, "CLAIM", replace(token_limit.CLAIM, measure=quick))
     monkeypatch.setattr(record, "RESULTS", tmp_path / "recorded")
     return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("paper", "neutral", "ours", "shown"),
+    [
+        (2.0, 1.0, 2.9, "holds"),
+        (2.0, 1.0, 3.1, "holds, far beyond"),
+        (0.7, 1.0, 0.5, "holds"),
+        (0.7, 1.0, 0.4, "holds, far beyond"),
+        (None, 1.0, 9.0, "holds"),
+        (2.0, None, 2.0, "holds"),
+    ],
+)
+def test_a_figure_far_beyond_the_published_one_is_marked(
+    paper: float | None, neutral: float | None, ours: float, shown: str
+) -> None:
+    assert judged({"verdict": "holds", "paper": paper, "neutral": neutral, "ours": ours}) == shown
 
 
 @pytest.mark.usefixtures("claim")

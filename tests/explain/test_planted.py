@@ -1,4 +1,4 @@
-"""Planted faults are found: a small sample of benchmarks/explain.py, on seeds that nothing else uses."""
+"""Planted faults are found: a small sample of benchmarks/planted.py, on seeds that nothing else uses."""
 
 from types import ModuleType
 
@@ -8,7 +8,7 @@ from tests.tooling.scripts import load
 
 @pytest.fixture(scope="module")
 def benchmark() -> ModuleType:
-    return load("explain", "benchmarks")
+    return load("planted", "benchmarks")
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def benchmark() -> ModuleType:
     ],
 )
 def test_the_planted_cause_is_named_first(benchmark: ModuleType, kind: str, label: str | None) -> None:
-    case = benchmark.KINDS[kind](20_000)
+    case = {**benchmark.FAULTS, **benchmark.BEYOND}[kind].make(20_000)
     found, is_named = benchmark.explained(case)
     assert is_named, [(each.change.name, each.relative) for each in found.causes]
     assert found.cause is not None

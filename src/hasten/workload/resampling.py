@@ -26,9 +26,9 @@ class Resampler:
     What is drawn are runs of consecutive requests, the square root of their number long, with their gaps, so that
     bursts stay whole (block bootstrap; Kuensch, "The jackknife and the bootstrap for general stationary observations",
     1989). They are drawn from a draw: the trace at hand differs from the truth behind it by as much as new traffic
-    does, and so new traffic differs from the trace by both. Last, the traffic moves as a whole: how much its rate, its
-    prompts and its answers move together between neighbouring halves, quarters and eighths of the trace, beyond what
-    draws show there, is how much a next trace drifts.
+    does, and so new traffic differs from the trace by both. Last, the traffic moves as a whole: its rate, its prompts
+    and its answers walk at random, together, and how far they go over the length of the trace is taken from how they
+    move between its neighbouring halves, quarters and eighths, beyond what draws show there.
 
     Requests of a session or program stay together. A prompt that is drawn again is another user's: its blocks get new
     ids, and so do those of all that are drawn that often.
@@ -76,17 +76,21 @@ class Resampler:
         return found
 
     def _moves(self, units: LongInts) -> Floats:
-        """Mean products of how the three logarithms move from part to part, the same weight for each size of parts."""
-        levels = []
+        """Mean products of how the three logarithms move over one length of the trace.
+
+        What walks at random moves from one part of 1/p of the trace to the next with 1/p of that variance: least
+        squares over the sizes of parts, weighted by how many moves there are of each.
+        """
+        products, weight = np.zeros((3, 3)), 0.0
         for parts in PARTS:
             cuts = np.linspace(0, units.size, parts, endpoint=False).astype(np.int64)
             sums = [np.add.reduceat(column[units], cuts) for column in (self._gaps, *self._lengths)]
             counts = np.diff(np.append(cuts, units.size))
             logs = np.log([counts / np.maximum(sums[0], 1e-9), sums[1] / counts, sums[2] / counts])
             moves = np.diff(logs, axis=1)
-            levels.append(moves @ moves.T / moves.shape[1])
-        mean: Floats = np.mean(levels, axis=0)
-        return mean
+            products += moves @ moves.T / parts
+            weight += (parts - 1) / parts**2
+        return products / weight
 
     def _once(self, rng: Draw, size: int) -> LongInts:
         length = max(1, math.isqrt(len(self)))

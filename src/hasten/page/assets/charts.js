@@ -61,7 +61,9 @@ function cdf(run, metric, title, width) {
     const isRight = place > width - 60;
     svg.append(
       shape("circle", { class: "dot", cx: place, cy: y(q / 100), r: 3.2 }),
-      write(place + (isRight ? -7 : 7), y(q / 100) + (q === 50 ? 4 : 14), `p${q}`, { class: "mark", "text-anchor": isRight ? "end" : "start" }),
+      isRight && q === 99 // below the point: the curve comes from the left
+        ? write(Math.min(width, place + 10), y(q / 100) + 18, "p99", { class: "mark", "text-anchor": "end" })
+        : write(place + (isRight ? -7 : 7), y(q / 100) + (q === 50 ? 4 : 14), `p${q}`, { class: "mark", "text-anchor": isRight ? "end" : "start" }),
     );
   }
   if (limit !== null) svg.append(...limitMark(x(limit), { width, top, bottom: height - bottom }, `SLO ${duration(limit)}: ${percent(within)} within`));

@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 from tests.sim import cases
 from tests.sim.cases import Case, check_complete, check_equal, play
 
+from hasten.core.limits import Limits
 from hasten.deployment import Deployment
 from hasten.disaggregation import Disaggregated
 from hasten.errors import InputError
 from hasten.explain.attribution import Costs, attribute
 from hasten.hardware import Link
 from hasten.latency import LinearCost
+from hasten.latency.host import HostMemory
 from hasten.sim.host import host_stats
+from hasten.sim.recorder import OK
 from hasten.sim.run import simulate
 from hasten.sim.steps import StepLog
 from hasten.workload import Workload
@@ -193,6 +196,26 @@ def test_an_instant_link_is_worth_a_larger_device() -> None:
     assert alone.prefix_hit_share < 0.5 * roomy.prefix_hit_share
     assert both.prefix_hit_share == pytest.approx(roomy.prefix_hit_share, rel=0.05)
     assert both.ttft.mean == pytest.approx(roomy.ttft.mean, rel=0.05)
+
+
+def test_a_step_that_preempts_everybody_is_not_the_end() -> None:
+    """Two share blocks of a pool that holds one and a bit, until the last who runs is preempted too."""
+    runs = (1, 5, 4, 4, 5, 3, 2, 5, 5)  # blocks of 64 tokens at the beginning of each prompt that others have too
+    documents = (100, 100, 100, 100, 100, 0, 100, 0, 0)
+    rows = [[*range(first, first + n), 1000 + at] for at, (first, n) in enumerate(zip(documents, runs, strict=True))]
+    work = Workload(
+        arrival=np.linspace(0.0001, 0.005, len(rows)),
+        prompt_tokens=np.array([67, 328, 287, 313, 383, 245, 141, 384, 321]),
+        output_tokens=np.array([86, 63, 84, 17, 49, 57, 62, 37, 115]),
+        block_ids=np.concatenate(rows),
+        block_offsets=np.cumsum([0, *map(len, rows)]),
+        block_tokens=64,
+    )
+    tight = Limits(111, 4, max_num_seqs=2, max_num_batched_tokens=64, long_prefill_token_threshold=32)
+    link = Link(name="any", bandwidth=1e12, latency=0.0)
+    memory = HostMemory(num_blocks=1, block_size=4, block_bytes=7000.0, link=link)
+    run = play(Case(work, tight, LinearCost(1e-3, per_prefill_token=1e-5), host=memory), stepping=True)
+    assert (run.records["status"] == OK).all()
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,10 @@ class Scheduler:
         elif chunks:
             batch = Batch(chunks, 0, 0, group.clock, group.version, 0)
         else:
-            return None if decode else self.schedule(now, prefill=False)
+            later = None if decode else self.schedule(now, prefill=False)
+            if later is None and preempted is not None and not self.in_flight:
+                return self.schedule(now)  # everybody lost the KV: who waits has room now
+            return later
         for chunk in chunks:
             if chunk.is_last:
                 self._join(chunk.request, batch)

@@ -162,6 +162,17 @@ class Nowhere(RoutePolicy):
 
 
 @dataclass
+class Blindfolded(RoutePolicy):
+    """Looks at counts of requests, and says that it doesn't."""
+
+    reads_progress: ClassVar[bool] = False
+    reads_load: ClassVar[bool] = False
+
+    def choose(self, request: Request, view: ClusterView) -> int:
+        return min(view.replicas, key=lambda replica: (replica.outstanding, replica.index)).index
+
+
+@dataclass
 class StaleRouter(RoutePolicy):
     """Looks at the progress of decodes, and says that it doesn't."""
 

@@ -28,6 +28,7 @@ CAUGHT = [
     (broken.Unpicklable, "picklable", "Unpicklable can't be pickled"),
     (broken.Nowhere, "proposals", "Nowhere.choose returned -3: it must be an index from 0"),
     (broken.StaleRouter, "jump_equals_step", "reads_progress = False"),
+    (broken.Blindfolded, "jump_equals_step", "reads_load = False"),
     (broken.GlobalScore, "same_seed", "two runs of one case differ"),
     (
         broken.SecretOracle,

@@ -12,7 +12,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from hasten.core.limits import ADMISSIONS, PREEMPTIONS, Limits
-from hasten.core.policy import SchedulingPolicy
+from hasten.core.policy import RoutePolicy, SchedulingPolicy
 from hasten.core.request import SLO
 from hasten.core.scheduler import Scheduler
 from hasten.hardware import Link
@@ -35,6 +35,9 @@ from hasten.testing.books import check_books
 from hasten.workload import Workload
 from hasten.workload.columns import ClosedLoop
 
+LENGTHS = st.sampled_from(
+    ("mean:prior=20", "oracle")
+)  # one that learns from who finishes, and one that does not
 MOST_SEQUENCES = 32
 MOST_TOKENS = 2100  # in one step of one rank
 COUNTS = ("id", "replica", "status", "output_tokens", "cached_tokens", "preemptions")
@@ -51,11 +54,12 @@ class Case:
     cost: StepCost
     schedule: str | SchedulingPolicy = "fcfs"
     cache: str = "lru"
-    route: str = "round_robin"
+    route: str | RoutePolicy = "round_robin"
     replicas: int = 1
     ranks: int = 1
     depth: int = 1
     frontend: float = 0.0  # s per request
+    length: str = "mean:prior=20"
     host: HostMemory | None = None  # behind every replica
 
 
@@ -100,7 +104,7 @@ def play(case: Case, *, stepping: bool, log: StepLog | None = None) -> Played:
         recorder,
         truth,
         route=load_policy("route", case.route),
-        length=load_policy("length", "mean:prior=20"),
+        length=load_policy("length", case.length),
         estimates=estimates,
     )
     turns = 0
@@ -371,6 +375,7 @@ def deployed(draw: st.DrawFn, work: Workload) -> Case:
         replicas=draw(st.integers(1, 3)),
         depth=draw(st.integers(1, 2)),
         frontend=draw(st.sampled_from((0.0, 0.0, 0.0021))),
+        length=draw(LENGTHS),
     )
 
 
@@ -386,4 +391,5 @@ def deployed_in_lockstep(draw: st.DrawFn, work: Workload) -> Case:
         replicas=draw(st.integers(1, 2)),
         ranks=draw(st.integers(1, 4)),
         depth=draw(st.integers(1, 2)),
+        length=draw(LENGTHS),
     )

@@ -4,8 +4,10 @@ Stepping is the reference. Every run also keeps its books: everybody ends, each 
 come back.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.sim import cases
@@ -14,6 +16,7 @@ from tests.sim.cases import Case, check_complete, check_equal, play
 from hasten.core.policy import SchedulingPolicy
 from hasten.core.request import Request
 from hasten.core.view import SchedulerView
+from hasten.policies.route.round_robin import RoundRobin
 
 FEW = settings(max_examples=settings().max_examples // 2)
 
@@ -84,3 +87,37 @@ def test_jumps_equal_steps_for_a_policy_that_cannot_tell_its_horizon(data):
 @given(st.data())
 def test_jumps_of_ranks_in_lockstep_equal_steps(data):
     check(data.draw(cases.deployed_in_lockstep(data.draw(cases.workloads()))))
+
+
+@dataclass
+class Looking(RoundRobin):
+    """In turn too, but the simulator is not told that nobody's load matters: replicas keep to one clock."""
+
+    reads_load: ClassVar[bool] = True
+
+
+@given(st.data())
+def test_replicas_that_run_apart_do_the_same_to_the_bit(data):
+    work = data.draw(cases.workloads(most=80))
+    case = Case(
+        work,
+        data.draw(cases.limits(work)),
+        data.draw(cases.linear_costs()),
+        schedule=data.draw(cases.SCHEDULES),
+        cache=data.draw(cases.CACHES),
+        replicas=data.draw(st.integers(2, 3)),
+        depth=data.draw(st.integers(1, 2)),
+        frontend=data.draw(st.sampled_from((0.0, 0.0021))),
+        length="oracle",
+    )
+    apart = play(case, stepping=False)
+    together = play(replace(case, route=Looking()), stepping=False)
+    for name in cases.COLUMNS:
+        np.testing.assert_array_equal(apart.records[name], together.records[name], name)
+    assert apart.gaps.tolist() == together.gaps.tolist()
+    for mine, theirs in zip(apart.loops, together.loops, strict=True):
+        assert (mine.steps, mine.busy, mine.kv_block_seconds) == (
+            theirs.steps,
+            theirs.busy,
+            theirs.kv_block_seconds,
+        )

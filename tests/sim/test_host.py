@@ -200,9 +200,22 @@ def test_an_instant_link_is_worth_a_larger_device() -> None:
 
 def test_a_step_that_preempts_everybody_is_not_the_end() -> None:
     """Two share blocks of a pool that holds one and a bit, until the last who runs is preempted too."""
-    runs = (1, 5, 4, 4, 5, 3, 2, 5, 5)  # blocks of 64 tokens at the beginning of each prompt that others have too
+    runs = (
+        1,
+        5,
+        4,
+        4,
+        5,
+        3,
+        2,
+        5,
+        5,
+    )  # blocks of 64 tokens at the beginning of each prompt that others have too
     documents = (100, 100, 100, 100, 100, 0, 100, 0, 0)
-    rows = [[*range(first, first + n), 1000 + at] for at, (first, n) in enumerate(zip(documents, runs, strict=True))]
+    rows = [
+        [*range(first, first + n), 1000 + at]
+        for at, (first, n) in enumerate(zip(documents, runs, strict=True))
+    ]
     work = Workload(
         arrival=np.linspace(0.0001, 0.005, len(rows)),
         prompt_tokens=np.array([67, 328, 287, 313, 383, 245, 141, 384, 321]),

@@ -36,6 +36,9 @@ class Cluster:
         self._block_size = min(rank.limits.block_size for ranks in replicas for rank in ranks)
         self._length_view: LengthView = _Lengths(self.view, random("length"), truth)
         self.reads_progress = (len(replicas) > 1 and route.reads_progress) or self.admit is not None
+        learns = length is not None and type(length).on_finish is not LengthPredictor.on_finish
+        watches = learns or self.admit is not None or (len(replicas) > 1 and route.reads_load)
+        self.independent = not watches  # what one replica does changes nothing for the others
 
     def place(self, request: Request, now: float) -> int:
         """The index of the replica that serves `request`, or REFUSED, or HOLD: then ask `dispatch` later."""

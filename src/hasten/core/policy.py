@@ -97,6 +97,7 @@ class RoutePolicy:
     """Which replica serves a request. Default: in turn."""
 
     reads_progress: ClassVar[bool] = True  # looks at KV use, caches or decode progress, not at counts alone
+    reads_load: ClassVar[bool] = True  # looks at what replicas have to do at all, not at who comes alone
 
     @property
     def retry(self) -> float:

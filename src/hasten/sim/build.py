@@ -136,7 +136,7 @@ class CostEstimates:
 
 
 def records_of(recorder: Recorder) -> Records:
-    """The columns of a run, in the order in which requests ended."""
+    """The columns of a run, in the order in which requests ended at each replica."""
     return Records(**recorder.request_columns(), gaps=Gaps(**recorder.gap_columns()))
 
 

@@ -34,15 +34,14 @@ class Prompts(Source):
         self._source = source
         self.next_time = source.next_time
 
-    def pop(self) -> Request:
+    def pop(self) -> tuple[Request, int]:
         """The request that arrives at `next_time`."""
-        request = self._source.pop()
+        request, output_tokens = self._source.pop()
         self.next_time = self._source.next_time
-        self.output_tokens = self._source.output_tokens
         self.caps[request.id] = request.max_tokens
         request.max_tokens = 1
         request.exports = True
-        return request
+        return request, output_tokens
 
     def ended(self, request: Request, now: float) -> None:
         """`request` has its last token, or was turned away."""
@@ -112,6 +111,7 @@ class PooledSimulation(Simulation):
         prefill, decode = pools
         self.prompts = Prompts(source)
         super().__init__(self.prompts, prefill, recorder, truth, seed=seed, **policies)
+        self.apart = False
         self.replicas: list[EngineLoop] = [*prefill, *decode]
         self.transfers = transfers
         self._first = len(prefill)  # index of the first decode replica

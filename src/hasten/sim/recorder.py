@@ -67,11 +67,11 @@ class Recorder:
         )
 
     def request_columns(self) -> dict[str, npt.NDArray[Any]]:
-        """A value per request, in the order in which they ended."""
+        """A value per request, in the order in which they ended at each replica."""
         return _columns(self._requests, _REQUEST)
 
     def gap_columns(self) -> dict[str, npt.NDArray[Any]]:
-        """A value per stretch of steps, in the order in which they ended."""
+        """A value per stretch of steps, in the order in which they ended at each replica."""
         return _columns(self.packed_gaps, _GAP)
 
 

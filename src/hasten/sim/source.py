@@ -70,20 +70,23 @@ def _listed(column: Ints | None, part: slice) -> list[int] | None:
 
 
 class Source:
-    """Hands out requests in the order of their arrival. `next_time` (s) is when the next one comes.
-
-    `output_tokens` is the true length of the answer to the request that `pop` returned last.
-    """
+    """Hands out requests in the order of their arrival. `next_time` (s) is when the next one comes."""
 
     def __init__(self, total: int, listens: bool = True) -> None:
         self.total = total
         self.listens = listens  # what comes next depends on what ended
         self.next_time = math.inf
-        self.output_tokens = 0
 
-    def pop(self) -> Request:
-        """The request that arrives at `next_time`."""
+    def pop(self) -> tuple[Request, int]:
+        """The request that arrives at `next_time`, and the true length of its answer (tokens)."""
         raise NotImplementedError
+
+    def take(self, most: int) -> list[tuple[Request, int]]:
+        """The next ones, `most` at most and one at least."""
+        taken = [self.pop()]
+        while len(taken) < most and self.next_time < math.inf:
+            taken.append(self.pop())
+        return taken
 
     def ended(self, request: Request, now: float) -> None:
         """`request` finished or was turned away at `now` (s)."""
@@ -109,38 +112,39 @@ class Schedule(Source):
         self._at = 0
         self.next_time = self._rows.arrival[0]
 
-    def pop(self) -> Request:
+    def pop(self) -> tuple[Request, int]:
         """The request of the next row."""
-        rows = self._rows
-        at = self._at
-        made = rows.request(at, self.next_time)
-        self.output_tokens = rows.output[at]
-        at += 1
-        self._at = at
-        if at < len(rows.arrival):
-            self.next_time = rows.arrival[at]
+        return self.take(1)[0]
+
+    def take(self, most: int) -> list[tuple[Request, int]]:
+        """The requests of the next rows."""
+        rows, start = self._rows, self._at
+        arrivals, outputs = rows.arrival, rows.output
+        at = self._at = min(start + most, len(arrivals))
+        taken = [(rows.request(row, arrivals[row]), outputs[row]) for row in range(start, at)]
+        if at < len(arrivals):
+            self.next_time = arrivals[at]
         elif rows.start + at < self.total:
             self._load(rows.start + at)
         else:
             self.next_time = math.inf
-        return made
+        return taken
 
 
 class Listed(Source):
     """Requests made beforehand, by arrival, each with the true length of its answer (tokens)."""
 
     def __init__(self, calls: Sequence[tuple[Request, int]]) -> None:
-        super().__init__(len(calls))
+        super().__init__(len(calls), listens=False)
         self._calls = calls
         self._at = 0
         self._refresh()
 
-    def pop(self) -> Request:
+    def pop(self) -> tuple[Request, int]:
         """The next one."""
-        made, self.output_tokens = self._calls[self._at]
         self._at += 1
         self._refresh()
-        return made
+        return self._calls[self._at - 1]
 
     def _refresh(self) -> None:
         self.next_time = self._calls[self._at][0].arrival if self._at < len(self._calls) else math.inf
@@ -154,12 +158,11 @@ class Waits(Source):
         self._rows = Rows(work, slo)
         self._due: list[tuple[float, int]] = []
 
-    def pop(self) -> Request:
+    def pop(self) -> tuple[Request, int]:
         """The request that is due first."""
         due, row = heapq.heappop(self._due)
         self._refresh()
-        self.output_tokens = self._rows.output[row]
-        return self._rows.request(row, due)
+        return self._rows.request(row, due), self._rows.output[row]
 
     def _refresh(self) -> None:
         self.next_time = self._due[0][0] if self._due else math.inf

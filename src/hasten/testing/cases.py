@@ -73,7 +73,7 @@ def random_case(role: str, number: int, seed: int) -> Case:
     count = 24 if overload else rng.randint(1, 24)
     shares = role in ("cache", "route") or rng.random() < 0.5
     calls = _calls(
-        rng, count, rng.choice((0.0002, 0.002, 0.01)) if not overload else 1e-6, shares * block_size
+        rng, count, rng.choice((0.0002, 0.002, 0.01, 0.05)) if not overload else 1e-6, shares * block_size
     )
     need = max(call.prompt + min(call.output, call.cap) for call in calls) // block_size + 2
     limits = _limits(rng, block_size, need, prefix_caching=shares)

@@ -27,7 +27,8 @@ COUNTS = Row._fields[5:]
 _HINTS = {
     "schedule": "; horizon() may promise no more steps than a refusal lasts (1 is always right), and what changes with "
     "time needs wakes_at()",
-    "route": "; reads_progress = False is for routers that look at counts of requests alone",
+    "route": "; reads_progress = False is for routers that look at counts of requests alone, reads_load = False for "
+    "those that don't even look at these",
 }
 ORACLE = "true output length"
 """What the `Needs:` of a policy that may ask for the truth must say."""

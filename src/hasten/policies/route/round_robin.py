@@ -20,6 +20,7 @@ class RoundRobin(RoutePolicy):
     """
 
     reads_progress: ClassVar[bool] = False
+    reads_load: ClassVar[bool] = False
     _next: int = field(default=0, init=False, repr=False)
 
     def choose(self, request: Request, view: ClusterView) -> int:

@@ -177,3 +177,26 @@ def test_a_trace_replayed_by_several_seeds_is_evidence_once() -> None:
         return change.high - change.low
 
     assert width(5) == pytest.approx(width(1), rel=0.25)
+
+
+def test_programs_are_compared_as_wholes() -> None:
+    # Sessions 7 (two calls, away for 2 s between them), 9 (one call) and 3 (two calls, the second lost on one side).
+    session, status = [7, 9, 7, 3, 3], [Status.OK] * 5
+    rows = [(0.0, 1.0, 2.0, 5, 10), (1.0, 2.0, 3.0, 5, 10), (4.0, 5.0, 6.0, 5, 30)]
+    rows += [(5.0, 6.0, 7.0, 5, 10), (8.0, 9.0, 9.5, 5, 10)]
+    late = [*rows[:2], (4.0, 6.0, 8.0, 5, 30), *rows[3:]]
+    old = report(served(*rows, session=session, status=status))
+    new = report(served(*late, session=session, status=[*status[:4], Status.REJECTED]))
+    found = compare({"old": old, "new": new})
+    whole, pace = (found.find("new", f"program_{name}_mean") for name in ("completion", "token_latency"))
+    assert (whole.baseline, whole.value) == (pytest.approx((6 + 2) / 2), pytest.approx((8 + 2) / 2))
+    assert pace.baseline == pytest.approx((4 / 40 + 2 / 10) / 2)
+    assert pace.value == pytest.approx((6 / 40 + 2 / 10) / 2)
+    assert "program completion mean (ms)" in render(found)
+
+
+def test_single_calls_are_no_programs() -> None:
+    for columns in ({}, {"session": [4, 2, 3]}):
+        rows = served(*[(float(at), at + 1.0, at + 2.0, 5, 10) for at in range(3)], **columns)
+        found = compare({"old": report(rows), "new": report(slower(rows, 1.0))})
+        assert not any(each.figure.startswith("program") for each in found.differences)

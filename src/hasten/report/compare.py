@@ -14,12 +14,14 @@ import numpy.typing as npt
 from hasten.errors import InputError
 from hasten.report import bootstrap, metrics
 from hasten.report.bootstrap import Interval
-from hasten.report.records import Floats
+from hasten.report.programs import programs
+from hasten.report.records import Floats, Records
 from hasten.report.report import Report
 from hasten.report.table import provenance
 
 RESAMPLES = 200
 PERCENTILE = 99.0
+_OF_A_PROGRAM = ("program_completion", "program_token_latency")
 ROUNDING = 1e-9  # relative changes up to this are arithmetic, not behaviour
 NO_INTERVAL = Interval(math.nan, math.nan)
 Rows = npt.NDArray[np.int64]
@@ -102,7 +104,8 @@ def compare(
     Requests are paired by id and, over seeds, by position (common random numbers). Intervals resample seeds, where
     there are several, and within each blocks of consecutive requests, the same ones for every side (and for every
     seed, where all seeds replay one trace: its requests are evidence once). Latencies are those of the requests that
-    every side served; attainment counts all of them.
+    every side served; attainment counts all of them. Programs (sessions of several calls) are compared as wholes too:
+    completion, tools and users included, and seconds in calls per output token.
     Raises InputError for fewer than two sides, an unknown baseline, unequal numbers of seeds, unequal service
     levels or no request in common.
     """
@@ -143,15 +146,18 @@ def render(comparison: Comparison) -> str:
     """The comparison as text, one row per figure and side; `*` marks changes whose interval leaves out zero."""
     width = max(map(len, [comparison.baseline, *comparison.not_served, "side"]))
     interval = f"{100 * comparison.confidence:g} % interval of the change"
-    lines = [f"{'figure':<26} {'side':<{width}} {'baseline':>10} {'value':>10} {'change':>9}  {interval}"]
-    for each in comparison.differences:
-        unit, scale = _shown_unit(each.unit)
+    names = [
+        f"{each.figure.replace('_', ' ')} ({_shown_unit(each.unit)[0]})" for each in comparison.differences
+    ]
+    room = max(map(len, [*names, "figure"])) + 1
+    lines = [f"{'figure':<{room}} {'side':<{width}} {'baseline':>10} {'value':>10} {'change':>9}  {interval}"]
+    for name, each in zip(names, comparison.differences, strict=True):
+        scale = _shown_unit(each.unit)[1]
         relative = "n/a" if math.isnan(each.relative) else f"{100 * each.relative:+.1f} %"
         low, high = each.interval.low * scale, each.interval.high * scale
         bounds = "" if math.isnan(low) else f"[{low:+.2f}, {high:+.2f}]{' *' if each.is_clear else ''}"
-        name = f"{each.figure.replace('_', ' ')} ({unit})"
         figures = f"{each.baseline * scale:>10.2f} {each.value * scale:>10.2f} {relative:>9}"
-        lines.append(f"{name:<26} {each.label:<{width}} {figures}  {bounds}".rstrip())
+        lines.append(f"{name:<{room}} {each.label:<{width}} {figures}  {bounds}".rstrip())
     lines.append(
         f"baseline: {comparison.baseline}; requests paired: {comparison.paired}; seeds: {comparison.seeds}; "
         "* = the interval leaves out zero"
@@ -192,6 +198,28 @@ class _Pair:
             slo = reports[label].slo
             if slo is not None:
                 self.columns[label]["attainment"] = metrics.is_good(records, slo).astype(np.float64)
+        for label, columns in _program_columns(aligned).items():
+            self.columns[label] |= columns
+
+
+def _program_columns(aligned: Mapping[str, Records]) -> dict[str, dict[str, Floats]]:
+    """Completion and time per token of programs that every side served, each in the row of its first call.
+
+    Empty where no session has a second call.
+    """
+    whole = {label: programs(records) for label, records in aligned.items()}
+    shared = functools.reduce(np.intersect1d, [each.session for each in whole.values()])
+    if not shared.size or all(each.calls.max() == 1 for each in whole.values()):
+        return {}
+    session, first = np.unique(next(iter(aligned.values())).session, return_index=True)
+    rows = first[np.searchsorted(session, shared)]
+    columns: dict[str, dict[str, Floats]] = {}
+    for label, each in whole.items():
+        found = np.searchsorted(each.session, shared)
+        columns[label] = {name: np.full(len(aligned[label]), np.nan) for name in _OF_A_PROGRAM}
+        for name in _OF_A_PROGRAM:
+            columns[label][name][rows] = getattr(each, name.removeprefix("program_"))[found]
+    return columns
 
 
 def _check_sides(runs: Mapping[str, list[Report]], baseline: str | None) -> str:

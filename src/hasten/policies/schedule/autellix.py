@@ -33,9 +33,11 @@ class Autellix(SchedulingPolicy):
 
     Paper: "Autellix: An Efficient Serving Engine for LLM Agents as General Programs", 2025, arXiv:2502.13965 (NSDI 2026
         as Agentix), sections 4.1 and 4.2.
-    Differs: calls that run are not interrupted for better placed ones, only when KV runs out, and then they compute
-        again instead of being swapped; each replica counts the service it gave itself; the bounds of the classes,
-        which the paper doesn't give, are parameters.
+    Differs: calls that run keep their slot: the core takes one back only when KV runs out, so that steps in which
+        nothing arrives or ends decide nothing and need not be taken one by one. The paper interrupts a call when the
+        quantum of its class is used up and swaps its KV to the host; here who loses its KV computes again, or loads it
+        where there is host memory. Each replica counts the service it gave itself; the bounds of the classes, which
+        the paper doesn't give, are parameters.
     Needs: session numbers, which say what belongs to one program; calls without one are programs of their own.
     Use when: a queue forms and programs differ widely in their number of calls, as chats and mixes of agents do.
     Avoid when: all programs have about the same size: those served longest are closest to their end, and wait.

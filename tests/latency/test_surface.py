@@ -56,6 +56,27 @@ def test_outliers_neither_stay_nor_spoil_their_neighbours():
     assert surface(times).ratio == pytest.approx(np.zeros((5, 5)), abs=1e-12)
 
 
+@given(
+    place=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    factor=st.sampled_from([0.2, 0.6, 1.6, 5.0]),
+    away=st.integers(0, 1),
+)
+def test_slips_either_way_are_replaced_by_what_the_shapes_around_say(place, factor, away):
+    """A time alone between smooth ones is no kernel that a model would meet: whether too long or too short."""
+    times = GRID * (1.0 + 0.02 * SIZES[:, None])
+    expected = np.log(times / GRID)[place]
+    times[place] *= factor
+    if away:
+        times[place[0], place[1] - 1] = np.nan
+    assert surface(times).ratio[place] == pytest.approx(expected, abs=0.05)
+
+
+def test_rough_times_are_not_slips():
+    """Where every estimate misses, a time that is missed too says nothing against itself."""
+    rough = np.exp(np.random.default_rng(3).normal(0.0, 0.3, GRID.shape))
+    assert surface(GRID * rough).ratio == pytest.approx(np.log(rough))
+
+
 def test_a_slow_kernel_that_neighbours_share_is_believed_and_met_where_it_was_left_out():
     times = GRID.copy()
     times[1:4, :4] *= 5.0

@@ -20,9 +20,18 @@ Ideal = Callable[..., Any]
 SLOWER = 1.3
 """A time this many times that of a larger shape is suspect: the larger kernel could have been run, padded."""
 
-MOST_MISS = 0.3  # log: estimates further off than this count alike
-LEAST_MISS = 0.003  # log: estimates closer than this count alike
-FEW = 2.0  # shapes nearby from which on an estimate's own miss there counts more than its usual one
+SLIP = float(np.log(1.3))  # a time this far from what the shapes around say may be a slip of the measurement
+ODD = 5.0  # ... and is one where that is so many times what they are missed by
+
+DOUBTS = 3  # estimates of a time that must be so far off before it is looked at
+
+MOST_MISS = np.float32(0.3)  # log: estimates further off than this count alike
+LEAST_MISS = np.float32(0.003)  # log: estimates closer than this count alike
+FEW = np.float32(
+    2.0
+)  # shapes nearby from which on an estimate's own miss there counts more than its usual one
+APART = np.float32(0.2)  # log: an estimate this far from the middle of all counts half
+SAMPLE = 4  # of so many misses of an estimate one is looked at for its usual one
 
 
 class Surface:
@@ -49,28 +58,26 @@ class Surface:
 
     @cached_property
     def outliers(self) -> Any:
-        """Where a time is not believed (see outliers_among)."""
-        return self.outliers_among(self.timed)
+        """Which times exceed SLOWER times that of a shape larger along one axis, and stand alone.
 
-    def outliers_among(self, known: Any) -> Any:
-        """Which of the ``known`` times exceed SLOWER times that of a shape larger along one axis, and stand alone.
-
-        A time stands alone when at most half of its known neighbours exceed such a time too. What neighbours share is
+        A time stands alone when at most half of its timed neighbours exceed such a time too. What neighbours share is
         a slow kernel that will be run again; what they don't is a slip of the measurement.
         """
-        times = np.where(known, self.seconds, np.inf)
+        times = np.where(self.timed, self.seconds, np.inf)
         suspect = np.zeros(times.shape, dtype=bool)
         for axis in range(times.ndim):
             along = np.moveaxis(times, axis, -1)
             larger = np.full(along.shape, np.inf)
             larger[..., :-1] = np.minimum.accumulate(along[..., :0:-1], axis=-1)[..., ::-1]
             suspect |= np.moveaxis((along > SLOWER * larger) & np.isfinite(along), -1, axis)
-        shared = np.zeros(times.shape, dtype=np.int8)
-        votes = np.where(suspect, np.int8(1), np.int8(-1))
-        for axis in range(times.ndim):
-            for nearby in _Beside.of(known, axis).values(votes, none=0):
-                shared += nearby
-        return suspect & (shared <= 0)
+        votes = np.append(np.where(suspect, np.int8(1), np.int8(-1)), np.int8(0))
+        shared = np.zeros(times.size, dtype=np.int8)
+        for beside in self._beside(self.timed):
+            shared += votes[beside.left] + votes[beside.right]
+        return suspect & (shared <= 0).reshape(times.shape)
+
+    def _beside(self, known: Any) -> list[_Beside]:
+        return [_Beside.of(known, axis, np.log2(sizes)) for axis, sizes in enumerate(self.axes)]
 
     @cached_property
     def _measured_ratio(self) -> Array:
@@ -79,34 +86,41 @@ class Surface:
 
     @cached_property
     def ratio(self) -> Array:
-        """Log of measured over ideal; outliers and untimed shapes between timed ones estimated, others NaN."""
+        """Log of measured over ideal; slips and untimed shapes between timed ones estimated, others NaN."""
         return self.completed(self.timed)
 
     def completed(self, known: Any) -> Array:
         """The log ratios where ``known`` and believed; elsewhere estimated from the nearest such shapes.
 
-        Every axis offers the values of its two neighbours and the line between them. An estimate counts by the inverse
-        square of how far estimates of its kind miss the known shapes around it. NaN where no axis offers a line.
+        Every axis offers the values of its two nearest shapes on either side and the line between the nearest ones. An
+        estimate counts by the inverse square of how far estimates of its kind miss the known shapes around, and less
+        the further it lies from the middle of all. NaN where no axis offers a line.
+
+        Slips are not believed: known times that such an estimate misses by SLIP, and by ODD times what the best kind of
+        estimate misses around them.
         """
-        known = known & ~self.outliers_among(known)
-        values = self._measured_ratio.astype(np.float32)  # estimates need no more, and take half as long
-        total, weights = np.zeros_like(values), np.zeros_like(values)
-        inside = np.zeros(values.shape, dtype=bool)
-        for axis, sizes in enumerate(self.axes):
-            beside = _Beside.of(known, axis)
-            left, right = beside.values(values)
-            line = left + (right - left) * beside.share(np.log2(sizes)).astype(np.float32)
-            inside |= ~np.isnan(line)
-            for estimate in (line, left, right):
-                offered = ~np.isnan(estimate)
-                weight = np.where(
-                    offered, _trust(np.abs(estimate - values), offered & known), np.float32(0.0)
-                )
-                total += weight * np.where(offered, estimate, 0.0)
-                weights += weight
-        return np.where(
-            known, self._measured_ratio, np.where(inside, total / np.where(inside, weights, 1.0), np.nan)
-        )
+        values = np.append(
+            self._measured_ratio.astype(np.float32), np.float32(np.nan)
+        )  # flat; the last is none
+        sides = self._beside(known)
+        estimates = [each for beside in sides for each in beside.estimates(values)]
+        missed = [np.abs(each - values[:-1]) for each in estimates]
+        near = _around(known.astype(np.int8))
+        weights = [_trust(each, known, near) for each in missed]
+        doubts = sum((each > SLIP).view(np.int8) for each in missed)
+        asked = np.flatnonzero(known.ravel() & _between(sides) & (doubts >= DOUBTS))
+        trust = np.stack([each[asked] for each in weights])
+        gap = np.abs(_middle(np.stack([each[asked] for each in estimates]), trust) - values[asked])
+        slips = asked[(gap > SLIP) & (gap * np.sqrt(trust.max(axis=0)) > ODD)]
+
+        believed = known.copy()
+        believed.ravel()[slips] = False
+        sides = self._beside(believed)
+        asked = np.flatnonzero(~believed.ravel() & _between(sides))
+        offered = np.stack([each for beside in sides for each in beside.estimates(values, asked)])
+        found = np.where(believed, self._measured_ratio, np.nan)
+        found.ravel()[asked] = _middle(offered, np.stack([each[asked] for each in weights]))
+        return found
 
     def left_out(self, folds: int, *, seed: int, scored: Sequence[int]) -> tuple[Array, Any]:
         """Relative errors (predicted / measured - 1) of timed shapes left out, and which of them are outliers.
@@ -136,66 +150,91 @@ class Surface:
 
 @dataclass(frozen=True)
 class _Beside:
-    """The nearest known places on the two sides of every place along one axis, as indices: -1 or the length for none.
+    """The nearest known places before and after every place along one axis: flat indices, one beyond all for none.
 
-    Arrays have that axis moved last.
+    ``sizes`` are the places along the axis, NaN for none.
     """
 
-    axis: int
     left: Any
     right: Any
+    sizes: Any
 
     @classmethod
-    def of(cls, known: Any, axis: int) -> _Beside:
+    def of(cls, known: Any, axis: int, sizes: Array) -> _Beside:
         """The neighbours of every place among those ``known``."""
+        none = np.int32(known.size)
+        place = np.moveaxis(np.arange(none, dtype=np.int32).reshape(known.shape), axis, -1)
         along = np.moveaxis(known, axis, -1)
-        count = along.shape[-1]
-        index = np.arange(count)
-        left = np.full(along.shape, -1)
-        left[..., 1:] = np.maximum.accumulate(np.where(along, index, -1), axis=-1)[..., :-1]
-        right = np.full(along.shape, count)
-        right[..., :-1] = np.minimum.accumulate(np.where(along, index, count)[..., ::-1], axis=-1)[
-            ..., -2::-1
+        left, right = np.full(along.shape, none), np.full(along.shape, none)
+        before = np.maximum.accumulate(np.where(along, place, np.int32(-1)), axis=-1)[..., :-1]
+        left[..., 1:] = np.where(before < 0, none, before)
+        right[..., :-1] = np.minimum.accumulate(np.where(along, place, none)[..., :0:-1], axis=-1)[..., ::-1]
+        at = np.moveaxis(np.broadcast_to(sizes.astype(np.float32), along.shape), -1, axis)
+        left, right = (np.moveaxis(each, -1, axis).ravel() for each in (left, right))
+        return cls(left, right, np.append(at, np.float32(np.nan)))
+
+    def estimates(self, values: Any, asked: Any = slice(None)) -> list[Any]:
+        """What this axis offers the places ``asked``: the line, left, right, two to the left, two to the right.
+
+        ``values`` are flat and end with one for none, as do the estimates with NaN.
+        """
+        left, right = self.left[asked], self.right[asked]
+        further = [
+            np.append(side, len(side))[near] for side, near in ((self.left, left), (self.right, right))
         ]
-        return cls(axis, left, right)
-
-    def values(self, values: Any, *, none: float = np.nan) -> list[Any]:
-        """Their values, left and right; ``none`` where there is none."""
-        along = np.moveaxis(values, self.axis, -1)
-        count = along.shape[-1]
-        found = []
-        for place in (self.left, self.right):
-            value = np.take_along_axis(along, np.clip(place, 0, count - 1), -1)
-            beside = np.where((place >= 0) & (place < count), value, none)
-            found.append(np.moveaxis(beside, -1, self.axis))
-        return found
-
-    def share(self, sizes: Array) -> Array:
-        """How far each place is on the way between them; any number without both."""
-        low = sizes[np.maximum(self.left, 0)]
-        high = sizes[np.minimum(self.right, len(sizes) - 1)]
-        found: Array = np.moveaxis((sizes - low) / np.maximum(high - low, 1e-9), -1, self.axis)
-        return found
+        low, high = self.sizes[left], self.sizes[right]
+        share = (self.sizes[:-1][asked] - low) / (high - low)
+        sides = [values[each] for each in (left, right, *further)]
+        return [sides[0] + share * (sides[1] - sides[0]), *sides]
 
 
-def _trust(missed: Array, scored: Any) -> Array:
-    """Weight of an estimate at every place: one over the square of how far it missed the ``scored`` places around.
+def _between(sides: list[_Beside]) -> Any:
+    """Which places have a known one on both sides along some axis."""
+    return np.logical_or.reduce([np.maximum(each.left, each.right) < len(each.left) for each in sides])
 
-    The mean over the neighbours (diagonal ones too) and, for FEW places, over the table's median.
+
+def _trust(missed: Any, known: Any, near: Any) -> Any:
+    """Weights of an estimate at every place: one over the square of how far it ``missed`` the known places around.
+
+    The mean over the ``near`` known neighbours (diagonal ones too) and, for FEW places, over the table's median, which
+    also stands where no such estimate was offered.
     """
-    if not scored.any():
-        return np.full_like(missed, MOST_MISS**-2)
-    missed = np.where(scored, np.minimum(missed, np.float32(MOST_MISS)), np.float32(0.0))
-    sums = np.stack([missed, scored])
-    for axis in range(1, sums.ndim):
+    offered = missed[known.ravel() & (missed == missed)][::SAMPLE]
+    usual = _median(offered) if len(offered) else MOST_MISS
+    missed = np.where(missed == missed, np.minimum(missed, MOST_MISS), usual).reshape(known.shape)
+    total = _around(missed * known)
+    total += FEW * usual
+    total /= near + FEW
+    np.maximum(total, LEAST_MISS, out=total)
+    return 1.0 / np.square(total, out=total).ravel()
+
+
+def _median(values: Any) -> Any:
+    middle = len(values) // 2  # numpy's own would load its masked arrays
+    return np.partition(values, middle)[middle]
+
+
+def _around(sums: Any) -> Any:
+    """Every place with all that touch it, added up in place."""
+    for axis in range(sums.ndim):
         along = np.moveaxis(sums, axis, 0)
         before = along[:-1].copy()
         along[:-1] += along[1:]
         along[1:] += before
-    middle = np.count_nonzero(scored) // 2  # numpy's median would load its masked arrays
-    typical = np.partition(missed[scored], middle)[middle]
-    found: Array = np.square(np.maximum((sums[0] + FEW * typical) / (sums[1] + FEW), LEAST_MISS))
-    return 1.0 / found
+    return sums
+
+
+def _middle(estimates: Any, weights: Any) -> Any:
+    """The mean of [estimate, place] by weight, less of those far from their weighted median; NaN ones do not count."""
+    offered = ~np.isnan(estimates)
+    weights = np.where(offered, weights, np.float32(0.0))
+    estimates = np.where(offered, estimates, np.float32(0.0))
+    order = np.argsort(estimates, axis=0)
+    below = np.cumsum(np.take_along_axis(weights, order, 0), axis=0)
+    half = np.argmax(below >= 0.5 * below[-1], axis=0)
+    median = np.take_along_axis(estimates, np.take_along_axis(order, half[None], 0), 0)
+    weights /= 1.0 + np.square((estimates - median) / APART)
+    return (weights * estimates).sum(axis=0) / weights.sum(axis=0)
 
 
 def level_through(sizes: Array, levels: Array, at: Any) -> Array:

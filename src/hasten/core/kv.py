@@ -47,42 +47,44 @@ class BlockPool:
     # ---- looking up -------------------------------------------------------------------------------------
 
     def hits(self, request: Request) -> int:
-        """How many leading blocks of `request` are cached now."""
-        return self.find(request).blocks if request.block_ids or request.ghost is not None else 0
+        """How many leading blocks of `request` are cached now. Its last known token always stays to be computed."""
+        return self._leading(request)[1] if request.ghost is None else self.find(request).blocks
 
     def find(self, request: Request) -> Prefix:
-        """The leading blocks of `request` that are cached now. Its last known token always stays to be computed."""
-        segments: list[Segment] = []
-        blocks = 0
-        if self.prefix_caching:
-            index = self.index
-            for key in request.block_ids:
-                segment = index.get(key)
-                if segment is None:
-                    break
-                segments.append(segment)
-                blocks += segment.blocks
-        size = self.block_size
-        most = (request.target - 1) // size
-        if segments:
-            ends = ends_of(request)
-            if (
-                blocks < ends[len(segments) - 1] // size
-            ):  # a run has lost its end: the next ones are of no use
-                blocks = at = 0
-                while not at or blocks == ends[at - 1] // size:
-                    blocks += segments[at].blocks
-                    at += 1
-                del segments[at:]
-            while segments and blocks - segments[-1].blocks >= most:
-                blocks -= segments.pop().blocks
-        shared = min(blocks, most)
+        """The leading blocks of `request` that are cached now, and what it takes to hand them out."""
+        segments, shared = self._leading(request)
         unused = sum([segment.blocks for segment in segments if segment.users == 0])
         ghost = request.ghost
         if ghost is None or shared != request.shared:
             return Prefix(shared, shared, unused, segments)
-        remains = min(ghost.blocks, most - shared)
+        remains = min(ghost.blocks, (request.target - 1) // self.block_size - shared)
         return Prefix(shared + remains, shared, unused + remains, segments)
+
+    def _leading(self, request: Request) -> tuple[list[Segment], int]:
+        """Cached segments that `request` begins with, and how many of their blocks are of use to it."""
+        segments: list[Segment] = []
+        blocks = 0
+        index = self.index
+        for key in request.block_ids:
+            segment = index.get(key)
+            if segment is None:
+                break
+            segments.append(segment)
+            blocks += segment.blocks
+        if not segments:
+            return segments, 0
+        size = self.block_size
+        ends = ends_of(request)
+        if blocks < ends[len(segments) - 1] // size:  # a run has lost its end: the next ones are of no use
+            blocks = at = 0
+            while not at or blocks == ends[at - 1] // size:
+                blocks += segments[at].blocks
+                at += 1
+            del segments[at:]
+        most = (request.target - 1) // size
+        while segments and blocks - segments[-1].blocks >= most:
+            blocks -= segments.pop().blocks
+        return segments, min(blocks, most)
 
     # ---- taking -----------------------------------------------------------------------------------------
 
@@ -132,13 +134,16 @@ class BlockPool:
         """Hand the blocks `found` to `request`; what else remained of it becomes blank."""
         request.segments = found.segments if request.block_ids and self.prefix_caching else NO_SEGMENTS
         request.shared = found.shared
+        self.free -= found.unused
         self._use(found.segments)
         ghost = request.ghost
         if ghost is not None:
             request.ghost = None
-            if found.blocks > found.shared:  # its own remains: private blocks again, the rest blank
+            remains = found.blocks - found.shared
+            if remains:  # private blocks again, the rest blank
                 self._use([ghost])
-                self._release_blank(ghost.blocks - (found.blocks - found.shared))
+                self.free -= ghost.blocks - remains
+                self._release_blank(ghost.blocks - remains)
             else:
                 ghost.kind = BLANK
 
@@ -223,12 +228,11 @@ class BlockPool:
 
     def _use(self, segments: list[Segment]) -> None:
         for segment in segments:
-            if segment.users == 0:
-                self.free -= segment.blocks
-                segment.entry = 0
+            segment.entry = 0
             segment.users += 1
             segment.reuses += 1
-            if self._listens:
+        if self._listens:
+            for segment in segments:
                 self._cache.on_reuse(segment, self.now)
 
     def _enqueue(self, segments: list[Segment]) -> None:
@@ -237,10 +241,12 @@ class BlockPool:
             return
         now = self.now
         entry = self._entries = self._entries + 1
+        blocks = 0
         for segment in segments:
-            self.free += segment.blocks
+            blocks += segment.blocks
             segment.entry = entry
             segment.released = now
+        self.free += blocks
         self._tail = segments[0]
         score = now
         if self._scores:

@@ -1,24 +1,21 @@
 """What the block ids of a request name, and how much of that is cached."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from hasten.core.request import NO_SEGMENTS, Request, Segment
 
 
-class Prefix:
+class Prefix(NamedTuple):
     """Leading blocks of a request that need not be computed: `blocks` in all, `shared` of them in cached `segments`.
 
     Acquiring them takes `unused` blocks off the free ones: those that nobody holds yet.
     """
 
-    __slots__ = ("blocks", "segments", "shared", "unused")
-
-    def __init__(self, blocks: int, shared: int, unused: int, segments: list[Segment]) -> None:
-        self.blocks = blocks
-        self.shared = shared
-        self.unused = unused
-        self.segments = segments
+    blocks: int
+    shared: int
+    unused: int
+    segments: list[Segment]
 
 
 NO_PREFIX: Final = Prefix(0, 0, 0, NO_SEGMENTS)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from hasten.core.request import SLO, Request
+from hasten.workload.names import BlockNames
 
 if TYPE_CHECKING:
     from hasten.workload.columns import Ints
@@ -31,14 +32,13 @@ class Rows:
         self.caps = _listed(work.max_tokens, part)
         self.priority = _listed(work.priority, part)
         self.session = _listed(work.session, part)
-        self.blocks = work.block_ids is not None
+        self.names = None if work.block_ids is None else BlockNames(work, start, stop)
         self.block_tokens = work.block_tokens
         self.names_answers = work.names_answers
         self.tool = _listed(work.tool, part)
         self.slo = slo
-        optional = (work.block_ids, self.caps, self.tool, self.priority, self.session, slo)
+        optional = (self.names, self.caps, self.tool, self.priority, self.session, slo)
         self.has_more = any(each is not None for each in optional)
-        self._work = work
 
     def request(self, at: int, arrival: float) -> Request:
         """The request of the row at position `at`, sent at `arrival` (s)."""
@@ -52,9 +52,8 @@ class Rows:
         made.slo = self.slo
         if self.caps is not None and self.caps[at] > 0:
             made.max_tokens = self.caps[at]
-        if self.blocks:
-            made.block_ids = self._work.blocks_of(self.start + at)
-            made.block_ends = self._work.ends_of(self.start + at)
+        if self.names is not None:
+            made.block_ids, made.block_ends = self.names.of(at)
             made.block_tokens = self.block_tokens
             made.names_answer = self.names_answers
         if self.tool is not None:

@@ -26,15 +26,16 @@ def highest_rate(
 ) -> float:
     """The highest rate (requests/s) in [low, high] at which `holds(rate)`, by bisection on logarithms.
 
-    `holds` has to be true below some rate and false above. 0 when it is false at `low`; `high` when it is true there;
-    else the middle of two rates that are `tolerance` (a share) apart. The same seeds at every rate, please.
+    `holds` has to be true below some rate and false above. 0 when it is false at `low`, else the middle of two rates
+    that are `tolerance` (a share) apart. The same seeds at every rate, please. Raises ValueError when it is true at
+    `high`: a factor of two such rates would say nothing.
     """
     if not 0 < low < high:
         raise ValueError(f"rates [{low}, {high}] are no range")
     if not holds(low):
         return 0.0
     if holds(high):
-        return high
+        raise ValueError(f"nothing fails at {high:g} requests/s: look higher, or at a longer workload")
     while high > low * (1 + tolerance):
         middle = math.sqrt(low * high)
         low, high = (middle, high) if holds(middle) else (low, middle)

@@ -15,14 +15,14 @@ function cdfFigure(metric, title, meaning) {
     update: (given) => {
       run = given;
       const sorted = run.sorted[metric];
-      chart.say(`${meaning}: median ${duration(percentile(sorted, 50))}, p99 ${duration(percentile(sorted, 99))}`);
+      chart.say(unbroken(`${meaning}: median ${duration(percentile(sorted, 50))}, p99 ${duration(percentile(sorted, 99))}`));
       chart.redraw();
     },
   };
 }
 
 function cdf(run, metric, title, width) {
-  const [height, left, right, top, bottom] = [230, 34, 14, 26, 26];
+  const [height, left, right, top, bottom] = [230, 34, 34, 26, 26];
   const sorted = run.sorted[metric];
   const limit = run.limits[metric];
   const reference = run.pinned?.sorted[metric];
@@ -58,12 +58,9 @@ function cdf(run, metric, title, width) {
   svg.append(cdfLine(sorted, { x, y, low, high: most * 1.1, kind: "curve" }));
   for (const q of [50, 99]) {
     const place = x(percentile(sorted, q));
-    const isRight = place > width - 60;
     svg.append(
       shape("circle", { class: "dot", cx: place, cy: y(q / 100), r: 3.2 }),
-      isRight && q === 99 // below the point: the curve comes from the left
-        ? write(Math.min(width, place + 10), y(q / 100) + 18, "p99", { class: "mark", "text-anchor": "end" })
-        : write(place + (isRight ? -7 : 7), y(q / 100) + (q === 50 ? 4 : 14), `p${q}`, { class: "mark", "text-anchor": isRight ? "end" : "start" }),
+      write(place + 7, y(q / 100) + 14, `p${q}`, { class: "mark" }), // below the curve, which rises
     );
   }
   if (limit !== null) svg.append(...limitMark(x(limit), { width, top, bottom: height - bottom }, `SLO ${duration(limit)}: ${percent(within)} within`));

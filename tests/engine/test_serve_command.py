@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -57,7 +58,9 @@ def test_a_served_run_is_recorded_and_replays_equally(tmp_path: Path) -> None:
     connection.close()
     assert (first + rest.encode()).count(b"data: ") == 201
     assert rest.endswith("data: [DONE]\n\n")
-    assert process.communicate(timeout=20) == ("", "")
+    out, said = process.communicate(timeout=20)
+    assert (out, said.count("\n")) == ("", 1)
+    assert said.startswith("stopping: 1 under way: up to 30 s for them")
     assert process.returncode == 0
     recording = Recording.load(record)
     assert recording.settings["policies"]["schedule"] == "prefill_first"
@@ -88,3 +91,43 @@ def test_bad_options_are_one_line(
 def test_a_directory_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", str(tmp_path / "nowhere")]) == 2
     assert "no such directory" in capsys.readouterr().err
+
+
+def test_a_second_signal_drops_what_runs(tmp_path: Path) -> None:
+    write_servable(tmp_path / "tiny")
+    command = [
+        sys.executable,
+        "-m",
+        "hasten",
+        "serve",
+        str(tmp_path / "tiny"),
+        "--port",
+        "0",
+        "--threads",
+        "1",
+    ]
+    options = ["--dtype", "float32", "--kernels", "torch", "--drain", "600s", "--json"]
+    process = subprocess.Popen(
+        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    head = ""
+    while not head.endswith("}\n"):
+        line = process.stdout.readline()
+        assert line, process.communicate()[1]
+        head += line
+    prompts = ["hello"] * 30  # some seconds of work
+    body = json.dumps({"prompt": prompts, "max_tokens": 500, "stream": True, "ignore_eos": True})
+    connection = HTTPConnection("127.0.0.1", urlsplit(json.loads(head)["url"]).port or 0, timeout=60)
+    connection.request("POST", "/v1/completions", body)
+    answer = connection.getresponse()
+    assert answer.readline().startswith(b"data: ")
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.readline().startswith("stopping: 30 under way")
+    time.sleep(1.2)  # a signal that follows at once is the same one, passed on twice
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 0
+    connection.close()
+    process.stdout.close()
+    process.stderr.close()

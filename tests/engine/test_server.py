@@ -235,6 +235,7 @@ def test_other_errors_have_the_same_form(server: Running, client: Any) -> None:
         ("POST", "/v1/completions", {"model": "other", "prompt": "a"}, 404),
         ("GET", "/v1/models/other", None, 404),
         ("GET", "/nowhere", None, 404),
+        ("POST", "/v1/completions", {"prompt": "a", "max_tokens": 0}, 400),
         ("GET", "/v1/completions", None, 405),
         ("POST", "/v1/completions", b" " * (9 * 2**20), 413),
         ("POST", "/detokenize", {"tokens": ["a"]}, 400),

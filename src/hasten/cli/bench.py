@@ -76,7 +76,7 @@ def run(args: Namespace) -> int:
         label=f"{model} at {url}",
         request_rate=work.rate if work.closed_loop is None else None,
         max_concurrency=None if work.closed_loop is None else work.closed_loop.concurrency,
-        notes=tuple(f"{count:,} requests failed: {error}" for error, count in load.errors.items()),
+        notes=tuple(f"failed, {count:,} of {len(work):,}: {error}" for error, count in load.errors.items()),
     )
     if args.json:
         text.show_json(

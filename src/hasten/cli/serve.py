@@ -163,8 +163,12 @@ def run(args: Namespace) -> int:
             text.show(f"serving {name} at {url}/v1 ({listed})")
         sys.stdout.flush()  # it may be a pipe, and the next line comes when the server stops
 
+    def draining(requests: int) -> None:
+        waits = f"{requests:,} under way: up to {args.drain:g} s for them, or stop again to drop them"
+        print(f"stopping: {waits}", file=sys.stderr, flush=True)
+
     try:
-        asyncio.run(server.run(ready))
+        asyncio.run(server.run(ready, draining))
     finally:
         if engine.recorder is not None:
             engine.recorder.close()

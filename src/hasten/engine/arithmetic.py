@@ -24,6 +24,10 @@ NARROW = ("float32", "float16", "bfloat16", "int8")  # the exact first
 WORTH = 1.1  # a narrower type must be so many times as fast as a wider one
 ROWS = 8  # sequences that decode in the measurement
 COPIES = 4  # of a matrix, so that not all of it stays in a cache
+PASSES, SECONDS = (
+    5,
+    0.1,
+)  # at least, of a measurement: small matrices take microseconds, and others use the machine too
 
 
 class Arithmetic(NamedTuple):
@@ -115,12 +119,13 @@ def _seconds(config: ModelConfig, dtype: str, kernels: str) -> float:
     else:
         make, wide = _torch_linear(dtype), torch.bfloat16 if dtype == "bfloat16" else torch.float32
         calls = [_torch_call(make(torch.full(shape, 0.01, dtype=wide), None), states) for _ in range(COPIES)]
-    least = float("inf")
-    for _ in range(5):
+    least, passes, begin = float("inf"), 0, time.perf_counter()
+    while passes < PASSES or time.perf_counter() - begin < SECONDS:
         start = time.perf_counter()
         for call in calls:
             call()
         least = min(least, time.perf_counter() - start)
+        passes += 1
     return least
 
 

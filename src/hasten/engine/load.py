@@ -10,6 +10,7 @@ import asyncio
 import json
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,7 @@ from hasten.report.records import Records, Status
 from hasten.workload import Workload
 
 Progress = Callable[[int, int], None]
+MOST_SAID = 300  # characters of a server's message that are kept
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Outcome:
     cached_tokens: int = 0
     gaps: list[float] = field(default_factory=list)
     error: str | None = None
+    detail: str = ""  # what the server said of it
 
     @property
     def token_times(self) -> npt.NDArray[np.float64]:
@@ -125,12 +128,13 @@ class Load:
 
     @property
     def errors(self) -> dict[str, int]:
-        """How many requests failed, by message, the most frequent first."""
-        counts: dict[str, int] = {}
+        """How many requests failed, by kind and what the server said of the first, the most frequent first."""
+        alike: dict[str, list[str]] = {}
         for each in self.outcomes:
             if each.error is not None:
-                counts[each.error] = counts.get(each.error, 0) + 1
-        return dict(sorted(counts.items(), key=lambda item: -item[1]))
+                alike.setdefault(each.error, []).append(each.detail)
+        ordered = sorted(alike.items(), key=lambda item: -len(item[1]))
+        return {f"{kind}: {said[0]}" if said[0] else kind: len(said) for kind, said in ordered}
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time() - self._begin
@@ -184,7 +188,7 @@ class Load:
         try:
             async with web.post(f"{self._target.url}/v1/completions", json=body) as answer:
                 if answer.status != 200:
-                    outcome.error = f"status {answer.status}"
+                    outcome.error, outcome.detail = f"status {answer.status}", _said(await answer.text())
                 else:
                     await self._listen(answer, outcome)
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -203,7 +207,7 @@ class Load:
                 break
             event: dict[str, Any] = json.loads(line[6:])
             if "error" in event:
-                outcome.error = "error in the stream"
+                outcome.error, outcome.detail = "error in the stream", _said(line[6:])
                 return
             if event.get("choices"):
                 outcome.token(self._now())
@@ -228,3 +232,11 @@ class Load:
         numbers = random.Random(f"{target.seed}/row/{row}")
         tokens += [numbers.randrange(target.first_token, target.vocab) for _ in range(length - len(tokens))]
         return tokens[:length]
+
+
+def _said(body: str | bytes) -> str:
+    """The message of an error in the protocol's form, on one line; whatever else it is, the beginning of it."""
+    text = body.decode(errors="replace") if isinstance(body, bytes) else body
+    with suppress(ValueError, TypeError, KeyError):
+        text = str(json.loads(text)["error"]["message"])
+    return " ".join(text.split())[:MOST_SAID]

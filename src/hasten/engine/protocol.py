@@ -139,11 +139,9 @@ def read_call(body: Body, tokenizer: Tokenizer, *, chat: bool, model: str, max_l
     n = body.integer("n", 1, 1, MAX_N)
     if body.integer("best_of", n, 1, MAX_N) != n:
         raise BadRequest("best_of must equal n: other answers are not ranked", "best_of")
-    limit = body.integer("max_tokens", 0, 1 if chat else 0, 1 << 31) or None
+    limit = body.integer("max_tokens", 0, 1, 1 << 31) or None
     if chat:
         limit = body.integer("max_completion_tokens", 0, 1, 1 << 31) or limit
-    elif body.values.get("max_tokens") == 0:
-        raise BadRequest("max_tokens must be at least 1", "max_tokens")
     call = Call(
         read_chat(body, tokenizer) if chat else read_prompts(body, tokenizer),
         read_params(body, chat=chat),

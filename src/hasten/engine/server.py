@@ -23,6 +23,7 @@ from hasten.engine.service import ERROR, Answer, Overloaded, Service
 from hasten.errors import InputError
 
 RETRY_AFTER_S = 1
+SAME_SIGNAL_S = 1.0  # signals so close are one: a terminal and whoever started the server both pass Ctrl-C on
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -92,23 +93,38 @@ class Server:
             ) from None
         self.port = self._runner.addresses[0][1]
 
-    async def stop(self) -> None:
-        """Drain: no new requests, what runs may finish in time, the rest is cancelled."""
-        await self.service.drain(self.options.drain)
+    async def stop(self, hurry: asyncio.Event | None = None) -> None:
+        """Drain: no new requests, what runs may finish in time or until `hurry`, the rest is cancelled."""
+        await self.service.drain(self.options.drain, hurry)
         if self._runner is not None:
             await self._runner.cleanup()
         await asyncio.to_thread(self.service.stop)
 
-    async def run(self, ready: Callable[[str], None]) -> None:
-        """Serve until SIGTERM or SIGINT, then drain. `ready(url)` is called once requests are taken."""
-        stop = asyncio.Event()
+    async def run(self, ready: Callable[[str], None], draining: Callable[[int], None]) -> None:
+        """Serve until SIGTERM or SIGINT, then drain; a second signal ends that.
+
+        `ready(url)` is called once requests are taken, `draining(requests)` when some have to be waited for.
+        """
+        stop, hurry = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
+        first = 0.0
+
+        def told() -> None:
+            nonlocal first
+            if not stop.is_set():
+                first = loop.time()
+                stop.set()
+            elif loop.time() - first > SAME_SIGNAL_S:
+                hurry.set()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, told)
         await self.start()
         ready(f"http://{self.options.host}:{self.port}")
         await stop.wait()
-        await self.stop()
+        if self.service.engine.num_unfinished:
+            draining(self.service.engine.num_unfinished)
+        await self.stop(hurry)
 
     # ---- every request ----------------------------------------------------------------------------------
 
@@ -130,6 +146,9 @@ class Server:
         except web.HTTPRequestEntityTooLarge:
             limit = self.options.max_body
             return _error(413, f"the body exceeds {limit:,} bytes", "invalid_request_error")
+        except (web.HTTPNotFound, web.HTTPMethodNotAllowed) as error:
+            message = f"{request.method} {request.path[:200]} is not served: GET /openapi.json lists what is"
+            return _error(error.status, message, "invalid_request_error", headers=error.headers)
         except web.HTTPException as error:
             return _error(error.status, error.reason, "invalid_request_error", headers=error.headers)
 

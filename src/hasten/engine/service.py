@@ -128,12 +128,14 @@ class Service:
         if answer.sequence is not None and not answer.is_over:
             self.engine.cancel(answer.sequence)
 
-    async def drain(self, longest: float) -> bool:
-        """Take no more, and wait up to `longest` seconds for what runs. True: all of it ended."""
+    async def drain(self, longest: float, hurry: asyncio.Event | None = None) -> bool:
+        """Take no more; wait up to `longest` seconds, or until `hurry`, for what runs. True: all of it ended."""
         self.draining = True
         loop = asyncio.get_running_loop()
         end = loop.time() + longest
         while self.engine.num_unfinished and self.failure is None and loop.time() < end:
+            if hurry is not None and hurry.is_set():
+                break
             await asyncio.sleep(0.02)
         return not self.engine.num_unfinished
 

@@ -132,10 +132,16 @@ def replica_stream(work: Workload, replicas: int, *, size: int = SAMPLE_REQUESTS
     Every `replicas`-th request, so that gaps are as regular as a dealt stream's, then windows spread evenly over
     the whole trace, so that busy and quiet times keep their shares; between windows lies one mean gap. Requests of
     a conversation or with shared prefixes belong together: of such a workload it is the first `size` requests.
+    Raises InputError where a replica gets fewer than two.
     """
     if belongs_together(work):
         return work.head(size)
     rows = np.arange(0, len(work), replicas)
+    if len(rows) < 2:
+        raise InputError(
+            f"{len(work):,} requests at {work.rate:,.0f} req/s are too few for the {replicas:,} replicas it may "
+            "take: give more requests, or a lower rate"
+        )
     if len(rows) <= size:
         return _picked(work, [rows])
     length = size // SAMPLE_WINDOWS

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hasten.errors import InputError
-from hasten.workload.columns import MAX_SECONDS, DroppedRows
+from hasten.workload.columns import MAX_RECORDED, DroppedRows
 from hasten.workload.rows import BadRow, Row, seconds, tokens
 from hasten.workload.workload import Workload
 
@@ -39,9 +39,9 @@ class Builder:
         arrival = row.arrival
         if type(arrival) is not float or not -1e300 < arrival < 1e300:
             arrival = seconds("arrival", arrival)
-        if self._arrival and abs(arrival - self._arrival[0]) > MAX_SECONDS:
+        if self._arrival and abs(arrival - self._arrival[0]) > MAX_RECORDED:
             raise BadRow(
-                f"is more than {MAX_SECONDS:g} s (30 years) away from the first row's",
+                f"is more than {MAX_RECORDED:g} s (30 years) away from the first row's",
                 field="arrival",
                 value=arrival,
             )

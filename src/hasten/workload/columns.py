@@ -16,7 +16,8 @@ LongInts = npt.NDArray[np.int64]
 
 MAX_TOKENS = 10_000_000  # longer than any context window served today: such a number is a parsing error
 MAX_REQUESTS = 100_000_000
-MAX_SECONDS = 1e9  # three decades: farther apart, times of steps drown in rounding
+MAX_SECONDS = 1e10  # three centuries: farther apart, times of steps drown in rounding
+MAX_RECORDED = 1e9  # three decades: a trace that spans more has its times in another unit
 
 # Optional whole-number columns and the value that means "none" in a row.
 OPTIONAL_INTS = {"session": -1, "parent": -1, "priority": 0, "max_tokens": -1, "tool": -1}
@@ -99,7 +100,7 @@ def checked_arrival(values: Any) -> Floats:
         raise InputError("arrival must be finite seconds from 0 on, never falling: sort the rows by time")
     if arrival[-1] > MAX_SECONDS:
         raise InputError(
-            f"the last request arrives after {arrival[-1]:g} s, the limit is {MAX_SECONDS:g} s (30 years): give "
+            f"the last request arrives after {arrival[-1]:g} s, the limit is {MAX_SECONDS:g} s (300 years): give "
             "times in the right unit, or a higher rate"
         )
     return arrival

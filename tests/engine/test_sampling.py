@@ -68,6 +68,22 @@ def test_penalties() -> None:
     assert near(frequencies(LOGITS, answer, repetition_penalty=1.5, **plain), torch.softmax(repeated, 0))
 
 
+@pytest.mark.parametrize("top_p", [0.05, 0.9, 0.999])
+@pytest.mark.parametrize("spread", [0.1, 1.0, 6.0])
+def test_top_p_sorts_only_what_it_needs(spread: float, top_p: float) -> None:
+    """The same tokens as with all 3,000 sorted, whether a few hold the mass or nearly all."""
+    logits = spread * torch.randn(3000, generator=torch.Generator().manual_seed(4))
+    chooser = Chooser(SamplingParams(top_p=top_p, seed=9), [0])
+    stream = torch.Generator().manual_seed(9)
+    values, order = torch.sort(logits, descending=True)
+    weights = torch.softmax(values.double(), dim=-1)
+    mass = weights[weights.cumsum(0) - weights < top_p].cumsum(0)
+    for _ in range(50):
+        at = float(torch.rand((), generator=stream, dtype=torch.float64)) * float(mass[-1])
+        wanted = int(order[torch.searchsorted(mass, at, right=True)])
+        assert chooser.choose(logits, []).token == wanted
+
+
 def test_ends_are_forbidden_before_min_tokens() -> None:
     ending = torch.tensor([0.0, 9.0, 1.0])
     chooser = Chooser(SamplingParams(temperature=0.0, min_tokens=2), [0], ends=(1,))

@@ -6,6 +6,7 @@ Every row is treated by itself with its own random stream, so a token never depe
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from hasten.errors import InputError
 
+FEW = 256  # tokens that top_p looks at first
 MAX_LOGPROBS = 20
 MAX_STOPS = 16
 MAX_STOP_LENGTH = 1024
@@ -135,35 +137,52 @@ class Chooser:
             factor = params.repetition_penalty
             logits[seen] = torch.where(found > 0, found / factor, found * factor)
         if answer and (params.presence_penalty or params.frequency_penalty):
-            counts = torch.bincount(torch.tensor(list(answer)), minlength=logits.numel())
-            logits -= params.presence_penalty * (counts > 0) + params.frequency_penalty * counts
+            said = Counter(answer)
+            counts = torch.tensor(list(said.values()), device=logits.device)
+            logits[list(said)] -= params.presence_penalty + params.frequency_penalty * counts
         for token, bias in params.logit_bias.items():
             if 0 <= token < logits.numel():
                 logits[token] += bias
         return logits
 
     def _draw(self, logits: Tensor) -> int:
-        """A token by inverse transform over the kept ones, most likely first."""
+        """A token by inverse transform over the kept ones: most likely first where some are cut off."""
         params = self.params
-        count = logits.numel()
-        keep = min(params.top_k, count) if params.top_k else count
-        if keep < count:
-            values, order = torch.topk(logits, keep)
-        elif params.top_p < 1.0:
-            values, order = torch.sort(logits, descending=True)
+        count, order = logits.numel(), None
+        if params.top_k and params.top_k < count:
+            values, order = torch.topk(logits, params.top_k)
+            weights = self._cut(torch.softmax(values.double(), dim=-1))
         else:
-            values, order = logits, None
-        weights = torch.softmax(values.double(), dim=-1)
-        if params.min_p > 0.0:
-            weights = torch.where(weights >= params.min_p * weights.max(), weights, 0.0)
+            weights = self._cut(torch.softmax(logits.double(), dim=-1))
         if params.top_p < 1.0:
-            before = weights.cumsum(0) - weights  # mass of more likely tokens; min_p may have cut the sum
-            weights = torch.where(before < params.top_p * weights.sum(), weights, 0.0)
-        mass = weights.cumsum(0)
-        at = float(torch.rand((), generator=self._stream, dtype=torch.float64)) * float(mass[-1])
-        place = int(torch.searchsorted(mass, at, right=True))
-        place = min(place, int(weights.nonzero()[-1]))  # rounding may carry it past the last kept one
+            mass = params.top_p * weights.sum()
+            if order is None:
+                order = _likeliest(logits, weights, float(mass))
+                weights = weights[order]
+            before = weights.cumsum(0) - weights  # mass of more likely tokens
+            weights = torch.where(before < mass, weights, 0.0)
+        sums = weights.cumsum(0)
+        at = float(torch.rand((), generator=self._stream, dtype=torch.float64)) * float(sums[-1])
+        place = int(torch.searchsorted(sums, at, right=True))
+        if place == len(sums):  # rounding carried it past the last kept one
+            place = int(weights.nonzero()[-1])
         return place if order is None else int(order[place])
+
+    def _cut(self, weights: Tensor) -> Tensor:
+        """Without those that min_p cuts off."""
+        least = self.params.min_p
+        return torch.where(weights >= least * weights.max(), weights, 0.0) if least > 0.0 else weights
+
+
+def _likeliest(logits: Tensor, weights: Tensor, mass: float) -> Tensor:
+    """Tokens by falling probability, as many as hold `mass` of the `weights`: mostly few, and sorting all is slow."""
+    keep = FEW
+    while keep < logits.numel():
+        order = torch.topk(logits, keep).indices
+        if float(weights[order].sum()) >= mass:
+            return order
+        keep *= 8
+    return torch.sort(logits, descending=True).indices
 
 
 def largest(logits: Tensor) -> list[int]:

@@ -7,6 +7,7 @@ Everything here follows from docs/accuracy-points.csv (scripts/closed_loop_point
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -20,7 +21,16 @@ from pages import table
 from hasten.accuracy.offsets import windows
 from hasten.accuracy.recorded import RecordedRun, load_run, run_names
 from hasten.accuracy.replay import FIGURES, figure, replay
-from hasten.accuracy.spread import Coverage, Seen, coverage, fit_spreads, leave_one_out
+from hasten.accuracy.spread import (
+    Coverage,
+    Seen,
+    coverage,
+    fit_spreads,
+    group_kind,
+    leave_one_out,
+    split,
+    unseen_factor,
+)
 from hasten.latency.error import LEVEL, Spread, conformal_spread
 from hasten.latency.scaled import adjusted
 from hasten.models import load_model
@@ -178,6 +188,8 @@ def errors_toml(rows: list[Row]) -> str:
         )
         parts.append(
             _entry("analytical", kind, (decode, prefill), RESIDUAL, correlation, len(points), source)
+            + f"measured = {json.dumps(sorted({group_kind(each.group) for each in points}))}\n"
+            + f"unseen = {unseen_factor(points):.2f}\n"
         )
     spreads = tuple(conformal_spread([each[i] for each in runs]) for i in (0, 1))
     source = f"held-out parts of {len(runs)} recorded runs (docs/accuracy.md)"
@@ -232,6 +244,33 @@ def coverage_table(rows: list[Row]) -> str:
     return table(head, lines)
 
 
+def unseen_table(rows: list[Row]) -> str:
+    """Intervals of 90 % for kinds of deployments left out at once, by spreads of all others and by those widened."""
+    lines = []
+    for label, points in (
+        ("dense, data sheets", seen_points(rows, False)),
+        ("experts, data sheets", seen_points(rows, True)),
+    ):
+        plain, wide = [], []
+        for name in sorted({group_kind(each.group) for each in points}):
+            own, others = split(points, name)
+            if not any(each.counts_ttft for each in others):
+                continue
+            spreads, factor = fit_spreads(others), unseen_factor(others)
+            wider = (spreads[0] * factor, spreads[1] * factor)
+            for group in sorted({each.group for each in own}):
+                asked = [each for each in own if each.group == group]
+                plain.append(coverage(asked, spreads))
+                wide.append(coverage(asked, wider))
+                cells = [*_coverage(plain[-1]), f"{factor:.2f}", *_coverage(wide[-1])[1:]]
+                lines.append([label, " ".join(group), *cells])
+        lines.append([label, "**all, deployments counted the same**", *_mean(plain), "", *_mean(wide)[1:]])
+    head = ["step times", "left out with all of its kind", "points"]
+    head += [f"{figure} {what}" for what in ("covered", "width") for figure in ("TPOT", "TTFT")]
+    head += ["factor", *(f"{each}, widened" for each in head[3:])]
+    return table(head, lines)
+
+
 def _coverage(found: Coverage) -> list[str]:
     values = (found.tpot, found.ttft, found.tpot_width, found.ttft_width)
     return [str(found.points), *("" if math.isnan(each) else f"{each:.0%}" for each in values)]
@@ -241,7 +280,7 @@ def _mean(found: list[Coverage]) -> list[str]:
     cells = [str(sum(each.points for each in found))]
     for name in ("tpot", "ttft", "tpot_width", "ttft_width"):
         known = [value for each in found if not math.isnan(value := getattr(each, name))]
-        cells.append(f"**{fmean(known):.0%}**")
+        cells.append(f"**{fmean(known):.0%}**" if known else "")
     return cells
 
 
@@ -405,6 +444,7 @@ def tables(rows: list[Row]) -> dict[str, str]:
         "others table": others_table(rows),
         "left out table": left_out_table(rows),
         "coverage table": coverage_table(rows),
+        "unseen table": unseen_table(rows),
         "interval table": interval_table(
             {"dense, data sheets": seen_points(rows, False), "experts, data sheets": seen_points(rows, True)}
         ),

@@ -12,6 +12,8 @@ from hasten.deployment import Deployment
 from hasten.errors import InputError
 from hasten.latency.error import Spread, StepTimeError
 from hasten.latency.expected import UNTESTED, expected_error
+from hasten.models import load_model
+from hasten.models.quantisation import Quantisation
 from hasten.report.metrics import Summary
 from hasten.sim.run import simulate
 from hasten.uncertainty import cost_at, simulate_intervals
@@ -64,15 +66,20 @@ def test_unknown_figures_and_confidences_are_refused() -> None:
 
 
 def test_errors_follow_from_where_step_times_come_from() -> None:
-    dense = expected_error("analytical", is_mixture=False).error
-    assert ONE.latency.step_error == dense
-    assert not ONE.latency.is_extrapolated
-    old = Deployment.of("llama-3.1-8b", "l40s").latency
-    assert old.is_extrapolated
-    assert old.step_error.decode.systematic == pytest.approx(UNTESTED * dense.decode.systematic)
+    dense = expected_error("analytical", is_mixture=False)
+    eight_bits = replace(load_model("llama-3.1-8b"), quantisation=Quantisation("fp8", 8))
+    seen = Deployment.of(eight_bits, "h100-sxm").latency
+    assert seen.step_error == dense.error
+    assert not seen.is_extrapolated
+    usual = dense.error.decode.systematic
+    assert ONE.latency.extrapolation == "of such weights on a device like h100-sxm"  # 16 bits: none published
+    assert ONE.latency.step_error.decode.systematic == pytest.approx(dense.unseen * usual)
+    old = Deployment.of(eight_bits, "l40s").latency
+    assert old.extrapolation == "on a device like l40s"
+    assert old.step_error.decode.systematic == pytest.approx(max(UNTESTED, dense.unseen) * usual)
     layers = Deployment.of("llama-3.1-8b", "rtx-pro-6000").latency
     assert not layers.is_extrapolated
-    assert layers.step_error.decode.systematic < dense.decode.systematic
+    assert layers.step_error.decode.systematic < usual
     with pytest.raises(InputError, match="no known error"):
         expected_error("guesswork", is_mixture=False)
 

@@ -124,8 +124,8 @@ class Prediction:
         latency = self.deployment.latency
         if latency.is_extrapolated:
             yield (
-                f"extrapolated: no published deployment on a device like {latency.device.name} stands behind "
-                "its error, which is widened by half"
+                f"extrapolated: no published deployment {latency.extrapolation} stands behind its error, "
+                f"which is widened by {latency.widening - 1.0:.0%}"
             )
         if self.decode.batch > TESTED_BATCH or self.decode.context > TESTED_CONTEXT:
             yield (

@@ -1,13 +1,26 @@
 """Spreads of step times from errors of points: they come back from what they made, and cover what they did not see."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from hasten.accuracy.closed_loop import load_points, simulate_point
-from hasten.accuracy.spread import Seen, coverage, factors, fit_spreads, leave_one_out, see
+from hasten.accuracy.spread import (
+    Seen,
+    coverage,
+    factors,
+    fit_spreads,
+    group_kind,
+    leave_one_out,
+    see,
+    split,
+    unseen_factor,
+)
 from hasten.errors import InputError
+
+DEVICES = (("h100-sxm", "fp8"), ("b200-sxm", "fp8"), ("b200-sxm", "fp4"))
 
 
 def made(groups: int, each: int, decode: float, prefill: float, seed: int = 0) -> list[Seen]:
@@ -31,8 +44,35 @@ def test_spreads_come_back() -> None:
 
 def test_held_out_groups_are_covered_as_often_as_asked() -> None:
     found = leave_one_out(made(12, 60, 0.1, 0.3))
-    for kind in ("ttft", "tpot"):
-        assert 0.85 <= np.mean([getattr(each, kind) for each in found.values()]) <= 0.95
+    for figure in ("ttft", "tpot"):
+        assert 0.85 <= np.mean([getattr(each, figure) for each in found.values()]) <= 0.95
+
+
+def test_a_kind_left_out_is_covered_by_spreads_that_cover_the_worst_kind_left_out() -> None:
+    """Kinds: B200 in fp8, H100 in fp8 and one twice as far off, B200 in fp4, which the others know nothing of."""
+    groups = [("llama-3.1-70b", device, "vllm", precision) for device, precision in DEVICES]
+    points = [
+        replace(each, group=group, tpot=size * each.tpot, ttft=size * each.ttft)
+        for group, size in zip(groups, (1.0, 1.0, 2.0), strict=True)
+        for each in made(1, 300, 0.1, 0.2, seed=len(group[1]) + len(group[3]))
+    ]
+    assert [group_kind(each) for each in groups] == ["9/8", "10/8", "10/4"]
+    factor = unseen_factor(points)
+    assert factor == pytest.approx(2.0, rel=0.25)
+    own, others = split(points, "10/4")
+    assert {each.group for each in own} == {groups[2]}
+    assert len(own) + len(others) == len(points)
+    spreads = fit_spreads(others)
+    assert coverage(own, spreads).tpot < 0.75
+    wide = coverage(own, (factor * spreads[0], factor * spreads[1]))
+    assert wide.tpot >= 0.895
+    assert wide.ttft >= 0.895
+
+
+def test_kinds_that_are_covered_ask_for_no_more() -> None:
+    """One kind alone has no others to be left out of."""
+    group = ("llama-3.1-70b", "b200-sxm", "vllm", "fp8")
+    assert unseen_factor([replace(each, group=group) for each in made(1, 9, 0.1, 0.1)]) == 1.0
 
 
 def test_coverage_and_width_grow_with_confidence() -> None:

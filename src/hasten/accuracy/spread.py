@@ -24,9 +24,14 @@ import numpy.typing as npt
 from hasten.accuracy.closed_loop import Group, Point, Simulated, simulate_point
 from hasten.accuracy.ten_points import Coefficients
 from hasten.errors import InputError
+from hasten.hardware import load_device
 from hasten.latency.error import LEVEL
+from hasten.latency.expected import kind_of
+from hasten.models import load_model
 
 Floats = npt.NDArray[np.float64]
+
+BITS = {"fp4": 4.0, "fp8": 8.0, "bf16": 16.0}
 
 NUDGE = 1.1
 ROUNDS = 30
@@ -101,6 +106,42 @@ def _quantile(points: Sequence[Seen], values: Iterable[float], level: float) -> 
         if total >= wanted - 1e-9:
             return max(0.0, value)
     return max(0.0, order[-1][0])
+
+
+def group_kind(group: Group) -> str:
+    """What `Expected.measured` tells apart: generation of the device and bits of a weight."""
+    stored = load_model(group[0]).quantisation
+    bits = BITS.get(group[3], 16.0 if stored is None else stored.weight_bits)
+    return kind_of(load_device(group[1]), bits)
+
+
+def unseen_factor(points: Sequence[Seen], level: float = LEVEL) -> float:
+    """Factor on spreads for a kind of deployment (`group_kind`) that they were not fitted to.
+
+    The least, but 1, under which spreads fitted to all other kinds cover the wanted share of each, TPOT and TTFT. Kinds
+    without which no TTFT is left to fit to are not asked.
+    """
+    found = 1.0
+    for name in {group_kind(each.group) for each in points}:
+        own, others = split(points, name)
+        if not any(each.counts_ttft for each in others):
+            continue
+        decode, prefill = fit_spreads(others, level)
+        timed = [each for each in own if each.counts_ttft]
+        for asked, figure in ((own, "tpot"), (timed, "ttft")):
+            needed = []
+            for each in asked:
+                share = getattr(each, f"{figure}_share")
+                needed.append(abs(getattr(each, figure)) / Z / ((1.0 - share) * decode + share * prefill))
+            if asked:
+                found = max(found, _quantile(asked, needed, level))
+    return found
+
+
+def split(points: Sequence[Seen], name: str) -> tuple[list[Seen], list[Seen]]:
+    """The points of one kind of deployment, and all others."""
+    own = [each for each in points if group_kind(each.group) == name]
+    return own, [each for each in points if group_kind(each.group) != name]
 
 
 def factors(spreads: tuple[float, float], confidence: float = LEVEL) -> tuple[Coefficients, Coefficients]:

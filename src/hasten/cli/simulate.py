@@ -214,7 +214,7 @@ def _interval_table(found: Intervals) -> str:
     )
     if found.is_extrapolated:
         lines.append(
-            "extrapolated: no published deployment on such a device, so the error is widened by half"
+            "extrapolated: no published deployment of such weights on such a device, so the error is widened"
         )
     return "\n".join(lines)
 

@@ -23,7 +23,7 @@ from hasten.latency.attention import ATTENTION_FIXED
 from hasten.latency.calibration import NEUTRAL, Calibration, Coefficients, relative_error
 from hasten.latency.collectives import link_for, message_seconds, span_of
 from hasten.latency.error import StepTimeError
-from hasten.latency.expected import TESTED_CAPABILITIES, UNTESTED, expected_error
+from hasten.latency.expected import Expected, expected_error
 from hasten.latency.forward import ForwardPass, forward_pass
 from hasten.latency.parallelism import Parallelism
 from hasten.latency.step_time import StepTime
@@ -113,14 +113,33 @@ class AnalyticalModel:
         """Errors of decodes and prefills, shared by all steps and of each alone: what intervals are made of."""
         if self.calibration is not None:
             return self.calibration.step_time_error(self.model.name, self.parallelism.label)
-        found = expected_error(self.base, is_mixture=self.model.is_mixture).error
-        return found.widened(UNTESTED) if self.is_extrapolated else found
+        return self._expected.error.widened(self.widening)
+
+    @property
+    def widening(self) -> float:
+        """Factor on the spreads of the error: more than 1 where nothing measured stands behind it."""
+        if self.calibration is not None:
+            return 1.0
+        stored = self.model.quantisation
+        bits = 8 * self.model.dtype_bytes if stored is None else stored.weight_bits
+        return self._expected.widening(self.device, bits)
+
+    @property
+    def extrapolation(self) -> str:
+        """What of the deployment was never measured, "" where the error of its step times rests on such ones."""
+        if self.widening == 1.0:
+            return ""
+        like = f"on a device like {self.device.name}"
+        return f"of such weights {like}" if self._expected.knows(self.device) else like
 
     @property
     def is_extrapolated(self) -> bool:
-        """Whether nothing measured on this kind of device stands behind the error of its step times."""
-        major = (self.device.compute_capability or "").partition(".")[0]
-        return self.calibration is None and self.base != "layers" and major not in TESTED_CAPABILITIES
+        """Whether nothing measured of such weights on this kind of device stands behind the error of its step times."""
+        return bool(self.extrapolation)
+
+    @property
+    def _expected(self) -> Expected:
+        return expected_error(self.base, is_mixture=self.model.is_mixture)
 
     def error_of(self, prefill_tokens: int, decodes: int, decode_context: int) -> float:
         """Relative error to expect of one step, given its prefill tokens, decodes and the sum of their contexts."""

@@ -14,7 +14,5 @@ class Frontend:
     def deliver(self, request: Request, now: float) -> float:
         """When the engine gets `request`, which arrived at `now` (s)."""
         spent = self.per_request + self.per_prompt_token * request.prompt_tokens
-        if spent == 0.0:
-            return now
         self.free_at = max(self.free_at, now) + spent
         return self.free_at

@@ -5,15 +5,13 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from hasten.core.request import SLO, Request
+from hasten.workload.columns import Ints
+from hasten.workload.joins import Joins
 from hasten.workload.names import BlockNames
-
-if TYPE_CHECKING:
-    from hasten.workload.columns import Ints
-    from hasten.workload.joins import Joins
-    from hasten.workload.workload import Workload
+from hasten.workload.workload import Workload
 
 NO_CAP: Final = 1099511627776  # 2**40 tokens
 

@@ -337,3 +337,25 @@ def test_files_behind_options_are_found(tmp_path: Path, capsys: pytest.CaptureFi
     steps = "decodes,context,prefill_tokens,ms\n1,100,0,-3\n"
     argv = ["calibrate", "llama-3.1-8b", "--device", "h100-sxm", "steps.csv"]
     check(argv, ["steps.csv", "-3"], tmp_path, capsys, {"steps.csv": steps})
+
+
+@pytest.mark.parametrize(
+    "argv", [["explain", "--metrics", "s"], ["explain", "--server-metrics", "s"], ["ui", "s"]]
+)
+def test_what_the_system_refuses_is_said_in_words(
+    argv: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_text = Path.read_text
+
+    def refuse(path: Path, encoding: str | None = None) -> str:
+        if path.name == "s":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read_text(path, encoding)
+
+    (tmp_path / "s").write_text("")
+    monkeypatch.setattr(Path, "read_text", refuse)
+    assert main(argv) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("hasten: s: ")
+    assert shown.endswith("Permission denied\n")
+    assert "Errno" not in shown

@@ -55,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return PIPE_CLOSED
     except OSError as error:
         _give_up_output()
-        print(f"hasten: {error}", file=sys.stderr)
+        place = "" if error.filename is None else f"{error.filename}: "
+        print(f"hasten: {place}{error.strerror or error}", file=sys.stderr)
         return WRONG_INPUT
     return status
 

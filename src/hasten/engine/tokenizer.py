@@ -94,7 +94,7 @@ def _template(directory: Path, settings: dict[str, Any]) -> jinja2.Template | No
         if path.exists():
             source = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: can't be read: {error}") from None
+        raise InputError(f"{path}: can't be read: {getattr(error, 'strerror', None) or error}") from None
     if source is None:
         source = settings.get("chat_template")
     if isinstance(source, list):  # several, by name

@@ -79,7 +79,7 @@ def _pages(path: Path) -> list[tuple[str, str, float]]:
     try:
         return [(str(each), each.read_text(encoding="utf-8"), each.stat().st_mtime) for each in files]
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: can't be read: {error}") from None
+        raise InputError(f"{path}: can't be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _from_csv(name: str, text: str) -> Series:

@@ -60,6 +60,22 @@ def test_steady_traffic_does_not_drift_and_a_ramp_does():
     assert not moved("poisson:rate=2,n=9,prompt=200,output=50").any()
 
 
+def test_a_random_walk_goes_on_over_the_length_of_a_trace():
+    """Means over neighbouring windows of a walk with variance v per window differ with 2 v / 3. Draws from one window
+    hold some of its walk, so somewhat less is found; what parts of a trace show as they stand is a third of it."""
+    found, size = [], 640
+    for seed in range(30):
+        walk = np.cumsum(np.random.default_rng(seed).normal(0.0, 0.4 / np.sqrt(size), size))
+        work = Workload(
+            arrival=np.arange(size) * 1.0,
+            prompt_tokens=np.rint(20_000 * np.exp(walk)).astype(int),
+            output_tokens=np.full(size, 50),
+        )
+        drift = Resampler(work).drift(np.random.default_rng(0))
+        found.append(drift[1] @ drift[1])
+    assert 0.35 < np.mean(found) / 0.4**2 < 0.7
+
+
 def test_lengths_that_grow_drift_and_keep_to_the_longest():
     size = 640
     work = Workload(

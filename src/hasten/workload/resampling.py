@@ -23,12 +23,14 @@ Draw = np.random.Generator
 class Resampler:
     """Draws new traffic from a workload.
 
-    What is drawn are runs of consecutive requests, the square root of their number long, with their gaps, so that
-    bursts stay whole (block bootstrap; Kuensch, "The jackknife and the bootstrap for general stationary observations",
-    1989). They are drawn from a draw: the trace at hand differs from the truth behind it by as much as new traffic
-    does, and so new traffic differs from the trace by both. Last, the traffic moves as a whole: its rate, its prompts
-    and its answers walk at random, together, and how far they go over the length of the trace is taken from how they
-    move between its neighbouring halves, quarters and eighths, beyond what draws show there.
+    What is drawn are runs of consecutive requests with their gaps, so that bursts stay whole (block bootstrap; Kuensch,
+    "The jackknife and the bootstrap for general stationary observations", 1989). How long bursts are nobody knows, so
+    each draw has runs of another length, from single requests, which may meet in worse ways than they did, to an eighth
+    of the trace, by factors equally likely. They are drawn from a draw: the trace at hand differs from the truth behind
+    it by as much as new traffic does, and so new traffic differs from the trace by both. Last, the traffic moves as a
+    whole: its rate, its prompts and its answers walk at random, together, and how far they go over the length of the
+    trace is taken from how they move between its neighbouring halves, quarters and eighths, beyond what draws show
+    there.
 
     Requests of a session or program stay together. A prompt that is drawn again is another user's: its blocks get new
     ids, and so do those of all that are drawn that often.
@@ -70,7 +72,8 @@ class Resampler:
         than 16 sessions or lone requests, and for such as come all at once."""
         if len(self) < 2 * max(PARTS) or not self._gaps.sum() > 0.0:
             return np.zeros((3, 3))
-        expected = sum(self._moves(self._once(rng, len(self))) for _ in range(draws)) / draws
+        length = math.isqrt(len(self))
+        expected = sum(self._moves(self._once(rng, len(self), length)) for _ in range(draws)) / draws
         values, vectors = np.linalg.eigh(self._moves(np.arange(len(self))) - expected)
         found: Floats = vectors * np.sqrt(np.maximum(values, 0.0))
         return found
@@ -92,15 +95,15 @@ class Resampler:
             weight += (parts - 1) / parts**2
         return products / weight
 
-    def _once(self, rng: Draw, size: int) -> LongInts:
-        length = max(1, math.isqrt(len(self)))
+    def _once(self, rng: Draw, size: int, length: int) -> LongInts:
         starts = rng.integers(0, len(self), math.ceil(size / length))
         drawn: LongInts = ((starts[:, None] + np.arange(length)[None, :]) % len(self)).ravel()[:size]
         return drawn
 
     def _twice(self, rng: Draw, size: int) -> LongInts:
-        known = self._once(rng, len(self))
-        again: LongInts = known[self._once(rng, size)]
+        length = round((len(self) / PARTS[-1]) ** rng.uniform()) if len(self) > PARTS[-1] else 1
+        known = self._once(rng, len(self), length)
+        again: LongInts = known[self._once(rng, size, length)]
         return again
 
 

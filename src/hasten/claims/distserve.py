@@ -54,10 +54,8 @@ FITS = {
 }
 KV_TOKENS = {1: 66_144, 2: 163_008, 4: 356_736}
 CONTEXT, MOST_OUTPUT, SIGMA, REQUESTS, SHARE = 2048, 512, 0.7, 1200, 90
-STEP_TOKENS, SATURATION = (
-    2048,
-    512,
-)  # of prompts in one step: what both sides may have, and what is said to fill it
+STEP_TOKENS = 2048  # of prompts in one step, on both sides
+SATURATION = 512  # as many are said to fill a step
 ENGINE = replace(
     load_profile("vllm"), front_end_seconds=0.0, front_end_seconds_per_prompt_token=0.0, loop_depth=1
 )

@@ -130,16 +130,18 @@ def run(args: Namespace) -> int:
         raise InputError(f"--port: {args.port} is no port: give 0 to 65535")
     if args.kv_cache_gib is not None and not args.kv_cache_gib > 0:
         raise InputError(f"--kv-cache-gib: {args.kv_cache_gib} must be more than 0")
+    from hasten.engine.config import load_config
+
+    config = load_config(args.directory)  # before torch, which takes seconds to import
+
     import asyncio
 
     from hasten.engine.build import build_engine
-    from hasten.engine.config import load_config
     from hasten.engine.server import Server, ServerOptions
     from hasten.engine.service import Service
     from hasten.engine.tokenizer import Tokenizer
 
     engine = build_engine(_engine_options(args), record=args.record)
-    config = load_config(args.directory)
     service = Service(engine, Tokenizer(args.directory), max_waiting=args.max_waiting)
     name = args.served_model_name or args.directory.resolve().name
     options = ServerOptions(
@@ -192,10 +194,6 @@ def _facts(engine: Any, name: str) -> dict[str, Any]:
 def _engine_options(args: Namespace) -> Any:
     from hasten.engine.build import EngineOptions
 
-    if not args.directory.is_dir():
-        raise InputError(
-            f"{args.directory}: no such directory: give the directory of a Hugging Face checkpoint"
-        )
     return EngineOptions(
         args.directory,
         device=args.device,

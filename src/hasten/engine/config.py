@@ -109,6 +109,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def load_config(directory: Path) -> ModelConfig:
     """The model of a checkpoint directory. Raises InputError, naming file and field, for what can't be run."""
+    if not directory.is_dir():
+        raise InputError(f"{directory}: no such directory: give that of a Hugging Face checkpoint")
     path = directory / "config.json"
     fields = Fields(str(path), read_json(path))
     name, family = _family(fields)

@@ -178,9 +178,8 @@ def _filled_steps(n: int, prompt: int, together: int, budget: int) -> Iterator[S
     A step that ``together`` prompts almost fill holds the beginning of the next one.
     """
     rest = budget - (prompt * together if prompt * together <= budget else (prompt - 1) % budget + 1)
-    done = (
-        rest if rest < prompt else 0
-    )  # tokens of the prompt under way; with more room the others had not come
+    # tokens of the prompt under way; with more room the others had not come
+    done = rest if rest < prompt else 0
     ready, emitted = together, 0
     while ready < n:
         room, chunks, before = budget - ready, list[tuple[int, int]](), ready

@@ -27,11 +27,8 @@ from hasten.workload.columns import Floats
 
 DRAFT, TARGET, DEVICE = "qwen2.5-7b", "qwen2.5-32b", "h100-sxm"
 SAMPLES, ROUNDS, QUESTIONS = 16, 64, 30
-MEAN, SIGMA, CUT = (
-    300.0,
-    0.9,
-    500.0,
-)  # tokens of a piece, spread of their logarithm, the limit of the paper's setting
+# tokens of a piece, spread of their logarithm, the limit of the paper's setting
+MEAN, SIGMA, CUT = 300.0, 0.9, 500.0
 SHARE, CONTEXT = 0.25, 8192  # share of pieces that the target continues; tokens in KV per sample
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 

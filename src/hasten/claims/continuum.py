@@ -28,11 +28,8 @@ from hasten.workload import Poisson, Workload, stream
 from hasten.workload.agents import agents
 from hasten.workload.programs import Call, Program, workload_of
 
-MODEL, SHORT, AMPLE = (
-    "llama-3.1-8b",
-    "a100-sxm-40g",
-    "a100-sxm-80g",
-)  # devices whose KV is short, and suffices
+# devices whose KV is short, and suffices
+MODEL, SHORT, AMPLE = "llama-3.1-8b", "a100-sxm-40g", "a100-sxm-80g"
 PROGRAMS, TURNS, RATE = 60, 20, 0.2  # programs, mean turns, programs/s: KV holds 0.4 to 0.5 of them
 STEP, ANSWER = 900, 100  # tokens that a tool returns, and of an answer: contexts grow by 1,000 a turn
 QUICK, SLOW = 0.3, 20.0  # s, medians of tools; one in ten is slow, with a heavy tail

@@ -29,12 +29,8 @@ from hasten.workload import Poisson, Workload, stream
 
 # Five tasks: mean prompt and answer in tokens. The paper prints the ranges, 29 to 212 and 62 to 334; the rest is ours.
 TASKS = ((29, 62), (60, 334), (110, 120), (212, 90), (150, 250))
-REPLICAS, REQUESTS, TIGHT, AMPLE = (
-    4,
-    1000,
-    6_000,
-    13_000,
-)  # replicas, requests, tokens of KV per replica, short and all
+# replicas, requests, tokens of KV per replica, short and all
+REPLICAS, REQUESTS, TIGHT, AMPLE = 4, 1000, 6_000, 13_000
 OVERLOAD, STEADY = 40.0, 9.5  # requests/s
 LENGTHS = "noisy_oracle:sigma=0.5"
 # Training: seeds apart from those of the figures, weights in the order of the router's parameters.

@@ -28,12 +28,8 @@ from hasten.workload import Workload, stream
 TOUCHES = 25_000  # of the trace's blocks
 SHARE = 0.05  # cache size over number of different blocks
 ERRORS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)  # sigma of the log of predicted over true time to the next use
-CACHE, LOOP, WINDOW, DRIFT = (
-    100,
-    110,
-    60,
-    20,
-)  # pages; the window of the drifting phase moves on every DRIFT uses
+# pages; the window of the drifting phase moves on every DRIFT uses
+CACHE, LOOP, WINDOW, DRIFT = 100, 110, 60, 20
 PHASES = (100, 300, 1000, 2000, 5000, 20_000)  # uses
 USES = 40_000
 

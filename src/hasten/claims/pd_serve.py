@@ -28,12 +28,8 @@ from hasten.workload import Fixed, Lognormal, Poisson, Workload, stream, synthes
 
 # Forwarding: instances for prompts, one at a time.
 SERVERS, PROMPTS, LIMIT = 16, 6000, 0.5  # instances, requests, s of TTFT
-SECONDS_PER_TOKEN, MEAN_PROMPT, SIGMA, EVERY = (
-    1e-4,
-    1000,
-    1.0,
-    0.1,
-)  # s; tokens; of the logarithm; s between reports
+# s; tokens; of the logarithm; s between reports
+SECONDS_PER_TOKEN, MEAN_PROMPT, SIGMA, EVERY = 1e-4, 1000, 1.0, 0.1
 # Ratios: three scenarios with mean prompts and answers in tokens, in equal shares.
 SCENARIOS = ((300, 300), (2000, 100), (800, 800))
 INSTANCES, REQUESTS, GOAL = 12, 1200, 0.9

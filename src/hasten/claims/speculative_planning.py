@@ -36,11 +36,8 @@ from hasten.workload import stream
 DRAFT, TARGET = 1.0, 4.0  # s per step
 DRAFT_COST, TARGET_COST = 0.1, 1.0  # of a step, in units of the target's
 STEPS, FIXED, DEEPEST = 4000, (2, 4, 6), 8
-EASY, HARD, NOISE = (
-    0.9,
-    0.5,
-    0.1,
-)  # chances of a match in two phases of a plan; what blurs the number that tells them
+# chances of a match in two phases of a plan; what blurs the number that tells them
+EASY, HARD, NOISE = 0.9, 0.5, 0.1
 PHASE = 12  # mean steps of a phase
 
 

@@ -24,10 +24,8 @@ NARROW = ("float32", "float16", "bfloat16", "int8")  # the exact first
 WORTH = 1.1  # a narrower type must be so many times as fast as a wider one
 ROWS = 8  # sequences that decode in the measurement
 COPIES = 4  # of a matrix, so that not all of it stays in a cache
-PASSES, SECONDS = (
-    5,
-    0.1,
-)  # at least, of a measurement: small matrices take microseconds, and others use the machine too
+# at least, of a measurement: small matrices take microseconds, and others use the machine too
+PASSES, SECONDS = 5, 0.1
 
 
 class Arithmetic(NamedTuple):

@@ -27,9 +27,7 @@ DOUBTS = 3  # estimates of a time that must be so far off before it is looked at
 
 MOST_MISS = np.float32(0.3)  # log: estimates further off than this count alike
 LEAST_MISS = np.float32(0.003)  # log: estimates closer than this count alike
-FEW = np.float32(
-    2.0
-)  # shapes nearby from which on an estimate's own miss there counts more than its usual one
+FEW = np.float32(2.0)  # shapes nearby from which on an estimate's own miss counts more than its usual one
 APART = np.float32(0.2)  # log: an estimate this far from the middle of all counts half
 SAMPLE = 4  # of so many misses of an estimate one is looked at for its usual one
 
@@ -99,9 +97,8 @@ class Surface:
         Slips are not believed: known times that such an estimate misses by SLIP, and by ODD times what the best kind of
         estimate misses around them.
         """
-        values = np.append(
-            self._measured_ratio.astype(np.float32), np.float32(np.nan)
-        )  # flat; the last is none
+        flat = self._measured_ratio.astype(np.float32).ravel()
+        values = np.append(flat, np.float32(np.nan))  # the last is none
         sides = self._beside(known)
         estimates = [each for beside in sides for each in beside.estimates(values)]
         missed = [np.abs(each - values[:-1]) for each in estimates]

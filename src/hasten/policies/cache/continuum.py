@@ -159,9 +159,7 @@ class Continuum(CachePolicy):
     Avoid when: memory suffices for all programs, or contexts are short: lru is as good.
     """
 
-    fixed: float = (
-        -1.0
-    )  # s; the time to live of all, inf for until their return; below 0: as the paper has it
+    fixed: float = -1.0  # s; time to live of all; inf: until they return; below 0: as the paper has it
     _times: Lifetimes = field(init=False, repr=False, compare=False)
     _until: float = field(default=0.0, init=False, repr=False)  # s; of the request that releases now
 

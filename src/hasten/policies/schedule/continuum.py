@@ -44,9 +44,7 @@ class Continuum(SchedulingPolicy):
 
     rank_changes: ClassVar[bool] = False
 
-    fixed: float = (
-        -1.0
-    )  # s; the time to live of all, inf for until their return; below 0: as the paper has it
+    fixed: float = -1.0  # s; time to live of all; inf: until they return; below 0: as the paper has it
     _times: Lifetimes = field(init=False, repr=False, compare=False)
     _began: dict[int, float] = field(default_factory=dict, init=False, repr=False)  # session -> arrival (s)
     _common: dict[int, int] = field(default_factory=dict, init=False, repr=False)  # session -> shared tokens

@@ -32,13 +32,14 @@ def highest_rate(
     """
     if not 0 < low < high:
         raise ValueError(f"rates [{low}, {high}] are no range")
-    if not holds(low):
-        return 0.0
-    if holds(high):
-        raise ValueError(f"nothing fails at {high:g} requests/s: look higher, or at a longer workload")
+    least, most = low, high
     while high > low * (1 + tolerance):
         middle = math.sqrt(low * high)
         low, high = (middle, high) if holds(middle) else (low, middle)
+    if low == least and not holds(low):  # the ends, asked only if nothing between them told
+        return 0.0
+    if high == most and holds(high):
+        raise ValueError(f"nothing fails at {high:g} requests/s: look higher, or at a longer workload")
     return math.sqrt(low * high)
 
 

@@ -151,9 +151,7 @@ def _target(args: Namespace) -> Any:
     if not url.startswith(("http://", "https://")):
         raise InputError(f"{args.url}: is no address: give one such as http://127.0.0.1:8000")
     model = asyncio.run(served_model(url, args.api_key))
-    fresh = secrets.randbits(
-        32
-    )  # a server that was probed before keeps the prompts of that time in its prefix cache
+    fresh = secrets.randbits(32)  # a server probed before keeps the prompts of that time in its prefix cache
     return Target(url, model, args.api_key, vocab=args.vocab, timeout=args.probe_time, seed=fresh)
 
 

@@ -406,9 +406,8 @@ class _Account:
         own = np.minimum(without_others, rest * self._alone(beside_decodes=False))
         charge("decode_others", without_others - own)
 
-        goes_on = (phase == AFTER_FIRST) & (
-            again == 0
-        )  # after another pool's prefill: a decode, and what did not come
+        # after another pool's prefill: a decode, and what did not come
+        goes_on = (phase == AFTER_FIRST) & (again == 0)
         charge("decode", own / tokens, goes_on)
         charge("prefill_elsewhere", own - own / tokens, goes_on)
         is_own = ~goes_on  # by tokens: computed again, computed before by somebody, and new

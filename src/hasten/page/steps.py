@@ -44,9 +44,8 @@ def _cells(rank: RankLog, blocks: int, room: int) -> dict[str, Any]:
     busy = np.where(rows.is_idle, 0.0, rows.end - rows.begin)
     tokens = np.zeros(size)
     for row, _, amount, _, _ in rank.chunks:
-        if (
-            amount > 1 or rank.role != "decode"
-        ):  # there, one token goes on with what another pool has computed
+        # in a decode pool one token goes on with what another pool has computed
+        if amount > 1 or rank.role != "decode":
             tokens[row] += amount
     has_prefill = tokens > 0.0
     end = np.maximum.reduceat(rows.end, begins) if size else rows.end

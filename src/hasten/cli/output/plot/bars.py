@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hasten.cli.output.plot.frame import visible
+from hasten.cli.output.plot.frame import wrapped
 from hasten.cli.output.plot.look import Look
 from hasten.cli.output.plot.words import duration
 
@@ -50,14 +50,11 @@ def composition(
 
 def legend(used: Sequence[Mapping[str, str]], look: Look) -> list[str]:
     """What the characters mean, in lines no wider than the terminal."""
-    lines = [""]
-    for each in used:
-        entry = f"{_fill(each['family'], look) * 2} {each['text']}"
-        entry = look.paint(entry[:2], FILLS[each["family"]][2]) + entry[2:]
-        if lines[-1] and visible(lines[-1]) + 3 + visible(entry) > look.width:
-            lines.append("")
-        lines[-1] += ("   " if lines[-1] else "") + entry
-    return lines
+    entries = [
+        f"{look.paint(_fill(each['family'], look) * 2, FILLS[each['family']][2])} {each['text']}"
+        for each in used
+    ]
+    return wrapped(entries, look.width)
 
 
 def _bar(totals: Mapping[str, float], room: int, look: Look) -> str:

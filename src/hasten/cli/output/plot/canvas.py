@@ -52,6 +52,18 @@ class Canvas:
                 self.dot(*each, colour)
             last = here
 
+    def upright(self, x: float, colour: str) -> None:
+        """A dashed line from top to bottom."""
+        for dot in range(self.down):
+            if dot % DOWN < DOWN // 2:
+                self.dot(round(x), dot, colour)
+
+    def level(self, y: int, colour: str) -> None:
+        """A dashed line from left to right."""
+        for dot in range(self.across):
+            if dot % (2 * ACROSS) < ACROSS:
+                self.dot(dot, y, colour)
+
     def letters(self, text: str, column: int, row: int, colour: str = "") -> None:
         """A text from a cell on; what lies outside of the canvas is cut off."""
         for at, letter in enumerate(text, column):

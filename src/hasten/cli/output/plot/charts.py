@@ -110,7 +110,7 @@ def of_sides(reports: Mapping[str, Sequence[Report]], found: Comparison | None, 
 
 
 def _distribution(side: str, reports: Sequence[Report], metric: str) -> Distribution:
-    """All runs of one side together."""
+    """All runs of one side together. Without a second token there is no TPOT: such requests don't count there."""
     import numpy as np
 
     from hasten.report import metrics
@@ -118,9 +118,8 @@ def _distribution(side: str, reports: Sequence[Report], metric: str) -> Distribu
     limits = reports[0].slo
     limit = None if limits is None else getattr(limits, metric)
     values = np.concatenate([metrics.PER_REQUEST[metric](each.records) * 1e3 for each in reports])
-    return Distribution(
-        side, values, sum(len(each.records) for each in reports), None if limit is None else limit * 1e3
-    )
+    total = values.size if metric == "tpot" else sum(len(each.records) for each in reports)
+    return Distribution(side, values, total, None if limit is None else limit * 1e3)
 
 
 def of_sweep(
@@ -149,18 +148,7 @@ def of_sweep(
 
 def distributions(report: Report, look: Look) -> list[str]:
     """TTFT, TPOT and E2E beside each other."""
-    from hasten.report import metrics
-
-    total = len(report.records)
-    shown = []
-    for name in METRICS:
-        limit = None if report.slo is None else getattr(report.slo, name)
-        values = metrics.PER_REQUEST[name](report.records) * 1e3
-        missing = 0 if name != "tpot" else total - values.size
-        shown.append(
-            Distribution(name.upper(), values, total - missing, None if limit is None else limit * 1e3)
-        )
-    return beside(side_by_side(shown, look))
+    return beside(side_by_side([_distribution(name.upper(), [report], name) for name in METRICS], look))
 
 
 def compositions(found: Labelled, look: Look, metrics: Sequence[str]) -> list[str]:

@@ -50,9 +50,7 @@ def distribution(shown: Distribution, look: Look, width: int, rows: int = ROWS) 
     low, high = span(values, highest, shown.limit)
     x = logarithmic(low, high, canvas.across)
     if shown.limit is not None:
-        for dot in range(canvas.down):
-            if dot % DOWN < DOWN // 2:
-                canvas.dot(round(x(shown.limit)), dot, "red")
+        canvas.upright(x(shown.limit), "red")
     qs = [y.low + (100.0 - 2 * (100.0 - highest)) * k / 400 for k in range(401)]
     places = np.percentile(values, qs)
     line = [(x(float(v)), canvas.down - 1 - y(q)) for q, v in zip(qs, places, strict=True)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 
 from hasten.cli.output.plot.canvas import Canvas
@@ -24,6 +24,16 @@ def visible(text: str) -> int:
 def padded(text: str, width: int) -> str:
     """The text with blanks up to a width on the screen."""
     return text + " " * max(0, width - visible(text))
+
+
+def wrapped(entries: Iterable[str], width: int) -> list[str]:
+    """Entries of a key beside each other, in lines no wider than `width` columns."""
+    lines = [""]
+    for entry in entries:
+        if lines[-1] and visible(lines[-1]) + 3 + visible(entry) > width:
+            lines.append("")
+        lines[-1] += ("   " if lines[-1] else "") + entry
+    return lines
 
 
 def plain(text: str, look: Look) -> str:

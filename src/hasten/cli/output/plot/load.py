@@ -41,9 +41,7 @@ def load(
         for dot in range(0, canvas.down, 2):
             canvas.dot(round(x(rate)), dot, "dim")
     if limit is not None:
-        for dot in range(0, canvas.across):
-            if dot % (2 * ACROSS) < ACROSS:
-                canvas.dot(dot, _down(canvas, y, limit), "red")
+        canvas.level(_down(canvas, y, limit), "red")
     for key, colour in ((f"median_{metric}_ms", "blue"), (f"{metric}_ms", "cyan")):
         canvas.line(
             [

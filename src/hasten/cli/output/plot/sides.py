@@ -10,7 +10,7 @@ import numpy as np
 
 from hasten.cli.output.plot.canvas import ACROSS, DOWN, Canvas
 from hasten.cli.output.plot.distribution import MARGIN, TICKS, Distribution, on_paper, span
-from hasten.cli.output.plot.frame import framed, padded, visible
+from hasten.cli.output.plot.frame import framed, padded, wrapped
 from hasten.cli.output.plot.look import Look
 from hasten.cli.output.plot.scale import Scale, log_ticks, logarithmic, ticks
 from hasten.cli.output.plot.words import duration, short
@@ -32,7 +32,7 @@ def overlaid(shown: Sequence[Distribution], look: Look, width: int, *, title: st
     low, high = min(end[0] for end in ends), max(end[1] for end in ends)
     x = logarithmic(low, high, canvas.across)
     if limit is not None:
-        _upright(canvas, round(x(limit)))
+        canvas.upright(x(limit), "red")
     qs = np.linspace(y.low, y.high, 401)
     lines = [
         [
@@ -83,10 +83,7 @@ def along(
     y = logarithmic(min(finite) / 1.2, max(finite) * 1.2, canvas.down)
     places, marks = _places(points, canvas)
     if limit is not None:
-        down = canvas.down - 1 - round(y(limit))
-        for dot in range(canvas.across):
-            if dot % (2 * ACROSS) < ACROSS:
-                canvas.dot(dot, down, "red")
+        canvas.level(canvas.down - 1 - round(y(limit)), "red")
     lines = []
     for number, each in enumerate(shown):
         line = [
@@ -115,13 +112,8 @@ def along(
 
 def key(names: Sequence[str], look: Look) -> list[str]:
     """Which letter is which side, in lines no wider than the terminal."""
-    lines = [""]
-    for place, name in enumerate(names):
-        entry = f"{look.paint(_letter_of(place), _colour(place))} {name}"
-        if lines[-1] and visible(lines[-1]) + 3 + visible(entry) > look.width:
-            lines.append("")
-        lines[-1] += ("   " if lines[-1] else "") + entry
-    return lines
+    entries = [f"{look.paint(_letter_of(place), _colour(place))} {name}" for place, name in enumerate(names)]
+    return wrapped(entries, look.width)
 
 
 def _places(points: Sequence[str], canvas: Canvas) -> tuple[list[float], dict[int, str]]:
@@ -140,13 +132,6 @@ def _places(points: Sequence[str], canvas: Canvas) -> tuple[list[float], dict[in
     return [x(float(place)) for place in range(len(points))], {
         round(x(float(place))) // ACROSS: point[:room] for place, point in enumerate(points)
     }
-
-
-def _upright(canvas: Canvas, across: int) -> None:
-    """A dashed line from top to bottom."""
-    for dot in range(canvas.down):
-        if dot % DOWN < DOWN // 2:
-            canvas.dot(across, dot, "red")
 
 
 def _spots(place: int, count: int) -> list[float]:

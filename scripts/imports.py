@@ -15,7 +15,7 @@ from pathlib import Path
 
 # Packages and top-level modules of hasten by height: an import may stay on its level or go down, never up.
 LEVELS = (
-    ("errors",),
+    ("errors", "jsontext"),
     ("core",),
     ("models", "hardware", "profiles"),
     ("policies", "latency", "fewshot", "workload", "report"),

@@ -11,7 +11,6 @@ A summary whose figures don't fit together under these definitions is refused: i
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from hasten.errors import InputError
+from hasten.jsontext import parse_json
 from hasten.report.records import Records
 
 _UNITS = {"ms": 1e-3, "s": 1.0, "sec": 1.0, "seconds": 1.0, "us": 1e-6, "ns": 1e-9, "milliseconds": 1e-3}
@@ -60,11 +60,11 @@ def _objects(text: str, name: str) -> Iterator[tuple[dict[str, Any], str]]:
     """(object, where) of a JSON document, or of every line of JSON lines."""
     lines = [line for line in text.splitlines() if line.strip()]
     try:
-        found = [(json.loads(text), name)]
-    except (ValueError, RecursionError) as error:
+        found = [(parse_json(text), name)]
+    except ValueError as error:
         try:
-            found = [(json.loads(line), f"{name}, line {number}") for number, line in enumerate(lines, 1)]
-        except (ValueError, RecursionError):
+            found = [(parse_json(line), f"{name}, line {number}") for number, line in enumerate(lines, 1)]
+        except ValueError:
             raise InputError(f"{name}: not JSON ({error}): is the file cut?") from None
     for raw, where in found:
         if not isinstance(raw, dict):

@@ -10,13 +10,13 @@ JSON: a list of objects with the same keys, or an object with such a list under 
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hasten.calibration.sample import Sample, one_step
 from hasten.errors import InputError
+from hasten.jsontext import parse_json
 
 UNITS = {"ms": 1e-3, "s": 1.0, "us": 1e-6, "seconds": 1.0}
 COLUMNS = ("prefill_tokens", "prefill_context", "decodes", "context")
@@ -59,12 +59,12 @@ def _csv_rows(text: str, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _json_rows(text: str, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
-        raw = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        raw = parse_json(text)
+    except ValueError as error:
         lines = [line for line in text.splitlines() if line.strip()]
         try:
-            raw = [json.loads(line) for line in lines] if len(lines) > 1 else None
-        except (ValueError, RecursionError):
+            raw = [parse_json(line) for line in lines] if len(lines) > 1 else None
+        except ValueError:
             raw = None
         if raw is None:
             raise InputError(f"{name}: not JSON ({error}): is the file cut?") from None

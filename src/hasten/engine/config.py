@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hasten.errors import InputError
+from hasten.jsontext import parse_json
 from hasten.models.fields import MAX_COUNT, MAX_TOKENS, Fields, shorten
 
 MAX_CONFIG_BYTES = 2**24
@@ -95,12 +95,12 @@ def read_json(path: Path) -> dict[str, Any]:
         size = path.stat().st_size
         if size > MAX_CONFIG_BYTES:
             raise InputError(f"{path}: {size:,} bytes, the limit for a configuration is {MAX_CONFIG_BYTES:,}")
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file: give the directory of a Hugging Face checkpoint") from None
     except OSError as error:
         raise InputError(f"{path}: can't be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{path}: is no valid JSON ({error}): fetch the file again") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: holds {shorten(values)}: a JSON object is needed")

@@ -7,7 +7,6 @@ behind shows up in the figures (no coordinated omission).
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hasten.errors import InputError
+from hasten.jsontext import parse_json
 from hasten.report.gaps import Gaps
 from hasten.report.records import Records, Status
 from hasten.workload import Workload
@@ -205,7 +205,7 @@ class Load:
             if line.startswith(b"data: [DONE]"):
                 done = True
                 break
-            event: dict[str, Any] = json.loads(line[6:])
+            event: dict[str, Any] = parse_json(line[6:])
             if "error" in event:
                 outcome.error, outcome.detail = "error in the stream", _said(line[6:])
                 return
@@ -238,5 +238,5 @@ def _said(body: str | bytes) -> str:
     """The message of an error in the protocol's form, on one line; whatever else it is, the beginning of it."""
     text = body.decode(errors="replace") if isinstance(body, bytes) else body
     with suppress(ValueError, TypeError, KeyError):
-        text = str(json.loads(text)["error"]["message"])
+        text = str(parse_json(text)["error"]["message"])
     return " ".join(text.split())[:MOST_SAID]

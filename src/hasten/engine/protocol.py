@@ -10,6 +10,7 @@ from typing import Any
 from hasten.engine.sampling import MAX_LOGPROBS, Sampled, SamplingParams
 from hasten.engine.tokenizer import Tokenizer
 from hasten.errors import InputError
+from hasten.jsontext import parse_json
 
 MAX_N = 32
 MAX_PROMPTS = 64
@@ -60,8 +61,8 @@ class Body:
 
     def __init__(self, raw: bytes) -> None:
         try:
-            values = json.loads(raw)
-        except (ValueError, RecursionError) as error:
+            values = parse_json(raw)
+        except ValueError as error:
             raise BadRequest(f"the body is no valid JSON: {error}") from None
         if not isinstance(values, dict):
             raise BadRequest("the body must be a JSON object")

@@ -12,6 +12,7 @@ from hasten.core.limits import Limits
 from hasten.core.request import SLO, Request
 from hasten.engine.step import Decision
 from hasten.errors import InputError
+from hasten.jsontext import parse_json
 
 FORMAT = "hasten-recording-2"
 
@@ -139,7 +140,7 @@ class Recording:
         try:
             with path.open(encoding="utf-8") as file:
                 number = 1
-                head = json.loads(next(file, "null"))
+                head = parse_json(next(file, "null"))
                 if not isinstance(head, dict) or head.get("format") != FORMAT:
                     raise InputError(
                         f"{path}: line 1: is no {FORMAT}: record one with `hasten serve --record`"
@@ -147,12 +148,12 @@ class Recording:
                 made = cls(Limits(**head["limits"]), head["settings"])
                 for line in file:
                     number += 1
-                    made.turns.append(_turn_from_json(json.loads(line)))
+                    made.turns.append(_turn_from_json(parse_json(line)))
         except InputError:
             raise
         except OSError as error:
             raise InputError(f"{path}: can't be read: {error.strerror}") from None
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             if number == 1 or line.endswith("\n"):
                 reason = f"no {error}" if isinstance(error, KeyError) else str(error)[:80]
                 raise InputError(f"{path}: line {number}: broken ({reason}): record the run again") from None

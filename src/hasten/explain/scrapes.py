@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hasten.errors import InputError
+from hasten.jsontext import parse_json
 from hasten.report.exposition import Labels, Lines, pages, samples, time_of
 
 _EPOCH = re.compile(r"\d{9,}(?:\.\d+)?")
@@ -93,12 +94,12 @@ def json_points(text: str, where: str) -> Iterator[Point]:
     Raises InputError saying what is wrong.
     """
     try:
-        data = json.loads(text)
+        data = parse_json(text)
     except json.JSONDecodeError as error:
         raise InputError(
             f"{where}: line {error.lineno}: is no JSON ({error.msg}): is the file cut?"
         ) from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, deep nesting
+    except ValueError as error:  # a number of thousands of digits, deep nesting
         raise InputError(f"{where}: is no usable JSON ({error}): mend the file") from None
     name = Path(where).stem
     if not isinstance(data, list):

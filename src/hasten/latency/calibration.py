@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hasten.errors import InputError
+from hasten.jsontext import parse_json
 from hasten.latency.error import Spread, StepTimeError
 
 FORMAT = 1
@@ -218,8 +219,8 @@ def load_calibration(path: str | Path) -> Calibration:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: can't be read as a calibration: {reason}") from None
     try:
-        raw = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        raw = parse_json(text)
+    except ValueError as error:
         raise InputError(f"{path}: not JSON ({error}): write it again with `hasten calibrate`") from None
     if not isinstance(raw, dict) or raw.get("hasten_calibration") != FORMAT:
         raise InputError(f"{path}: no calibration of format {FORMAT}: write it with `hasten calibrate --out`")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hasten.errors import InputError
+from hasten.jsontext import parse_json
 from hasten.models.body import Body
 from hasten.models.fields import MAX_TOKENS, Fields, shorten
 from hasten.models.layers import LayerGroup
@@ -149,7 +150,7 @@ def _read_json(path: Path, where: str) -> dict[str, Any]:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
             raise InputError(f"{where}: is {size} bytes, the limit is {MAX_FILE_BYTES}: is it a config.json?")
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{where}: can't be read ({error.strerror or error}): give a config.json") from None
     except json.JSONDecodeError as error:
@@ -158,7 +159,7 @@ def _read_json(path: Path, where: str) -> dict[str, Any]:
         ) from None
     except InputError:
         raise
-    except (ValueError, RecursionError) as error:  # not UTF-8, a number of thousands of digits, deep nesting
+    except ValueError as error:  # not UTF-8, a number of thousands of digits, deep nesting
         reason = str(error).splitlines()[0][:80]
         raise InputError(f"{where}: not readable as JSON ({reason}): give a config.json") from None
     if not isinstance(values, dict):

@@ -7,7 +7,6 @@ request can make the program read another file.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 from hasten.deployment import KV_DTYPES
 from hasten.errors import InputError
 from hasten.hardware import device_names
+from hasten.jsontext import parse_json
 from hasten.models import model_names
 from hasten.policies import policy_names
 from hasten.profiles import profile_names
@@ -179,8 +179,8 @@ def load_scenario(path: Path) -> dict[str, Any]:
     if path.stat().st_size > FILE_BYTES:
         raise InputError(f"{path}: {path.stat().st_size:,} bytes, a scenario has at most {FILE_BYTES:,}")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        found = parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise InputError(f"{path}: not a scenario: {error}") from None
     if not isinstance(found, dict):
         raise InputError(f"{path}: not a scenario: expected an object of names and values")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-import json
 import secrets
 from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +18,7 @@ from importlib.metadata import version
 from typing import Any
 
 from hasten.errors import InputError
+from hasten.jsontext import parse_json
 from hasten.page.document import RUN_SCRIPTS, embedded, frame
 from hasten.page.player import Player, StaleError
 from hasten.page.scenario import FILE_BYTES, Control, Value, scenario
@@ -102,11 +102,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _play(self, body: bytes) -> None:
         try:
-            values = scenario(json.loads(body), self.server.controls)
+            values = scenario(parse_json(body), self.server.controls)
             curves, rest = self.server.player.play(values)
         except StaleError:
             self._say(409, {"stale": True})
-        except (InputError, ValueError, RecursionError) as error:
+        except (InputError, ValueError) as error:
             self._say(422, {"error": " ".join(str(error).split())[:500]})
         else:
             self._tell(curves, rest)

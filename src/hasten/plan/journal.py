@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from hasten.errors import InputError
+from hasten.jsontext import parse_json
 from hasten.plan.bisection import CapacityEstimate
 from hasten.plan.bounds import Bounds
 from hasten.plan.constraints import Check
@@ -78,8 +79,8 @@ class Journal:
 
     def _check(self, first: bytes, header: dict[str, str]) -> None:
         try:
-            known = json.loads(first)
-        except (ValueError, RecursionError) as error:
+            known = parse_json(first)
+        except ValueError as error:
             raise InputError(f"--journal {self.path}, line 1: is damaged: give another file") from error
         differ = [name for name, value in header.items() if known.get(name) != value]
         if differ:
@@ -137,7 +138,7 @@ class Results:
         if line is None:
             return None
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
             return Done(_made(entry["result"]), float(entry["seconds"]))
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(

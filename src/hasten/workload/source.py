@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Self, cast
 
 from hasten.errors import InputError
+from hasten.jsontext import parse_json
 from hasten.workload.columns import DroppedRows
 from hasten.workload.rows import BadRow, shortened
 
@@ -171,26 +172,26 @@ class Source:
         """The whole file as one JSON value. Raises InputError naming the line where it stops being JSON."""
         text = self.text()
         try:
-            return json.loads(text)
+            return parse_json(text)
         except json.JSONDecodeError as error:
             self.fail(
                 f"is not valid JSON ({error.msg} at column {error.colno}): mend or copy it again",
                 error.lineno,
             )
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             self.fail(f"is not usable JSON ({error}): mend the file")
 
     def json_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """(line, object) of every line; a line that isn't a JSON object is a bad row."""
         for number, text in self.lines():
             try:
-                value = json.loads(text)
+                value = parse_json(text)
             except json.JSONDecodeError as error:
                 bad = BadRow(f"is not valid JSON ({error.msg} at column {error.colno})", value=text)
                 bad.problem = "is not valid JSON"
                 self.reject(number, bad)
                 continue
-            except (ValueError, RecursionError):
+            except ValueError:
                 self.reject(number, BadRow("is not usable JSON", value=text))
                 continue
             if isinstance(value, dict):

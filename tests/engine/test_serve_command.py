@@ -7,6 +7,7 @@ import sys
 import time
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,27 +19,11 @@ from hasten.engine.recording import Recording
 from hasten.engine.replay import replay
 
 
-def test_a_served_run_is_recorded_and_replays_equally(tmp_path: Path) -> None:
-    write_servable(tmp_path / "tiny")
-    record = tmp_path / "run.jsonl"
-    options = [
-        "--port",
-        "0",
-        "--threads",
-        "1",
-        "--record",
-        str(record),
-        "--dtype",
-        "float32",
-        "--schedule",
-        "prefill_first",
-        "--json",
-    ]
+def started(model: Path, *options: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
+    """`hasten serve` on a free port with one thread, and what it says once it listens."""
+    command = [sys.executable, "-m", "hasten", "serve", str(model), "--port", "0", "--threads", "1"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "hasten", "serve", str(tmp_path / "tiny"), *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        [*command, *options, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     head = ""
@@ -46,7 +31,15 @@ def test_a_served_run_is_recorded_and_replays_equally(tmp_path: Path) -> None:
         line = process.stdout.readline()
         assert line, process.communicate()[1]
         head += line
-    ready = json.loads(head)
+    return process, json.loads(head)
+
+
+def test_a_served_run_is_recorded_and_replays_equally(tmp_path: Path) -> None:
+    write_servable(tmp_path / "tiny")
+    record = tmp_path / "run.jsonl"
+    process, ready = started(
+        tmp_path / "tiny", "--record", str(record), "--dtype", "float32", "--schedule", "prefill_first"
+    )
     assert (ready["model"], ready["dtype"], ready["context_tokens"]) == ("tiny", "float32", 512)
     connection = HTTPConnection("127.0.0.1", urlsplit(ready["url"]).port or 0, timeout=20)
     body = json.dumps({"prompt": "hello", "max_tokens": 200, "stream": True, "ignore_eos": True})
@@ -95,31 +88,12 @@ def test_a_directory_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_a_second_signal_drops_what_runs(tmp_path: Path) -> None:
     write_servable(tmp_path / "tiny")
-    command = [
-        sys.executable,
-        "-m",
-        "hasten",
-        "serve",
-        str(tmp_path / "tiny"),
-        "--port",
-        "0",
-        "--threads",
-        "1",
-    ]
-    options = ["--dtype", "float32", "--kernels", "torch", "--drain", "600s", "--json"]
-    process = subprocess.Popen(
-        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process, ready = started(tmp_path / "tiny", "--dtype", "float32", "--kernels", "torch", "--drain", "600s")
     assert process.stdout is not None
     assert process.stderr is not None
-    head = ""
-    while not head.endswith("}\n"):
-        line = process.stdout.readline()
-        assert line, process.communicate()[1]
-        head += line
     prompts = ["hello"] * 30  # some seconds of work
     body = json.dumps({"prompt": prompts, "max_tokens": 500, "stream": True, "ignore_eos": True})
-    connection = HTTPConnection("127.0.0.1", urlsplit(json.loads(head)["url"]).port or 0, timeout=60)
+    connection = HTTPConnection("127.0.0.1", urlsplit(ready["url"]).port or 0, timeout=60)
     connection.request("POST", "/v1/completions", body)
     answer = connection.getresponse()
     assert answer.readline().startswith(b"data: ")

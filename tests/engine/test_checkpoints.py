@@ -11,15 +11,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.engine.checkpoints import TINY, write_checkpoint, write_config
 
-from hasten.engine.checkpoint import load_weights
+from hasten.engine.checkpoint import CheckpointWeights, open_weights
 from hasten.engine.config import load_config
 from hasten.errors import InputError
 
 CPU = torch.device("cpu")
+NORM = "model.norm.weight"
 
 
-def load(directory: Path) -> dict[str, torch.Tensor]:
-    return load_weights(directory, load_config(directory), dtype=torch.float32, device=CPU)
+def load(directory: Path) -> CheckpointWeights:
+    return open_weights(directory, load_config(directory), dtype=torch.float32, device=CPU)
 
 
 def refused(directory: Path) -> str:
@@ -37,6 +38,15 @@ def test_shards_hold_the_same_weights(tmp_path: Path) -> None:
     one, three = load(tmp_path / "one"), load(tmp_path / "three")
     assert one.keys() == three.keys()
     assert all(torch.equal(one[name], three[name]) for name in one)
+
+
+def test_tensors_are_read_when_asked_for_and_not_kept(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path)
+    weights = load(tmp_path)
+    seen = weights[NORM]
+    assert torch.equal(seen, load_file(tmp_path / "model.safetensors")[NORM])
+    assert weights[NORM] is not seen
+    assert weights.get("no such tensor") is None
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, 5000, -1])
@@ -72,9 +82,6 @@ def edit(change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path], N
         save_file(weights, path)
 
     return apply
-
-
-NORM = "model.norm.weight"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tests.engine.test_logits import paged_logits
 
 from hasten.engine import arithmetic, native
 from hasten.engine.arithmetic import CompiledLinear, choose
-from hasten.engine.checkpoint import load_weights
+from hasten.engine.checkpoint import open_weights
 from hasten.engine.compiled import KINDS, CompiledDecoder
 from hasten.engine.config import ModelConfig
 from hasten.engine.linear import HalfLinear, Int8Linear, PlainLinear
@@ -32,7 +32,7 @@ needs_kernels = pytest.mark.skipif(native.kernels().library is None, reason=nati
 def test_logits_equal_those_on_torch(name: str, changes: dict[str, Any], tmp_path: Path) -> None:
     """Paged, chunked and batched, for every shape that is checked against transformers."""
     config = write_checkpoint(tmp_path, changes)
-    weights = load_weights(tmp_path, config, dtype=torch.float32, device=CPU)
+    weights = open_weights(tmp_path, config, dtype=torch.float32, device=CPU)
     exact = paged_logits(Decoder(config, weights))
     for dtype in KINDS:
         for ours, theirs in zip(paged_logits(CompiledDecoder(config, weights, dtype)), exact, strict=True):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tests.engine.checkpoints import SHAPES, TINY, write_checkpoint
 
-from hasten.engine.checkpoint import load_weights
+from hasten.engine.checkpoint import open_weights
 from hasten.engine.config import ModelConfig
 from hasten.engine.model import ChunkInput, Decoder, KVCache, StepInput
 
@@ -19,7 +19,7 @@ PROMPT = 90  # tokens: longer than every window and than llama3's original conte
 
 
 def decoder(directory: Path, config: ModelConfig) -> Decoder:
-    return Decoder(config, load_weights(directory, config, dtype=torch.float32, device=CPU))
+    return Decoder(config, open_weights(directory, config, dtype=torch.float32, device=CPU))
 
 
 class Sequence:
@@ -122,7 +122,7 @@ def test_paging_and_chunking_change_nothing(name: str, changes: dict[str, Any], 
 def test_narrow_types_stay_near_fp32(dtype: torch.dtype, tmp_path: Path) -> None:
     config = write_checkpoint(tmp_path)
     exact = paged_logits(decoder(tmp_path, config))[0]
-    narrow = Decoder(config, load_weights(tmp_path, config, dtype=dtype, device=CPU))
+    narrow = Decoder(config, open_weights(tmp_path, config, dtype=dtype, device=CPU))
     rounded = paged_logits(narrow)[0]
     error = float((exact - rounded).abs().mean() / exact.std())
     assert 0.0 < error < 0.1

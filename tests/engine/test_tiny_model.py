@@ -12,7 +12,7 @@ from tests.tooling.scripts import ROOT, load
 
 from hasten.engine import native
 from hasten.engine.arithmetic import choose, make_decoder
-from hasten.engine.checkpoint import load_weights
+from hasten.engine.checkpoint import open_weights
 from hasten.engine.config import ModelConfig, load_config
 from hasten.engine.executor import Model
 from hasten.engine.model import ChunkInput, Decoder, StepInput
@@ -48,7 +48,7 @@ def perplexity(model: Model, stream: torch.Tensor) -> float:
 
 def decoder(folder: Path) -> tuple[ModelConfig, Decoder]:
     config = load_config(folder)
-    return config, Decoder(config, load_weights(folder, config, dtype=torch.float32, device=CPU))
+    return config, Decoder(config, open_weights(folder, config, dtype=torch.float32, device=CPU))
 
 
 def test_the_engine_computes_what_the_script_trains(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def modules() -> list[np.ndarray]:
 @needs_checkpoint
 def test_it_is_small_and_looks_far_back() -> None:
     config, _ = decoder(CHECKPOINT)
-    weights = load_weights(CHECKPOINT, config, dtype=torch.float32, device=CPU)
+    weights = open_weights(CHECKPOINT, config, dtype=torch.float32, device=CPU)
     assert 3e6 < sum(each.numel() for each in weights.values()) < 10e6
     assert config.max_context >= 1024
     assert sum(path.stat().st_size for path in CHECKPOINT.iterdir()) <= 12e6
@@ -100,7 +100,7 @@ def test_it_is_small_and_looks_far_back() -> None:
 @needs_checkpoint
 def test_its_perplexities_are_pinned(figures: dict[str, Any], modules: list[np.ndarray]) -> None:
     """Every exit's, on held-out modules; what other machines round differently stays far within half a percent."""
-    weights = load_weights(CHECKPOINT, load_config(CHECKPOINT), dtype=torch.float32, device=CPU)
+    weights = dict(open_weights(CHECKPOINT, load_config(CHECKPOINT), dtype=torch.float32, device=CPU))
     found = plain.measure(weights, modules)
     pinned = {name: figures["sample"][name] for name in found}
     assert found == pytest.approx(pinned, rel=5e-3)
@@ -110,7 +110,7 @@ def test_its_perplexities_are_pinned(figures: dict[str, Any], modules: list[np.n
 def test_the_engine_is_as_good(figures: dict[str, Any], modules: list[np.ndarray]) -> None:
     _, model = decoder(CHECKPOINT)
     stream = torch.from_numpy(np.concatenate(modules))[: 4 * plain.WINDOW + 1]
-    weights = load_weights(CHECKPOINT, load_config(CHECKPOINT), dtype=torch.float32, device=CPU)
+    weights = dict(open_weights(CHECKPOINT, load_config(CHECKPOINT), dtype=torch.float32, device=CPU))
     wanted = plain.measure(weights, [stream.numpy()])[f"exit after layer {plain.LAYERS}"]
     assert perplexity(model, stream) == pytest.approx(wanted, rel=1e-3)
 
@@ -123,7 +123,7 @@ def test_int8_costs_less_than_a_percent(kernels: str, modules: list[np.ndarray])
     stream = torch.from_numpy(np.concatenate(modules))[: 4 * plain.WINDOW + 1]
     config, exact = decoder(CHECKPOINT)
     chosen = choose(config, CPU, dtype="int8", kernels=kernels)
-    weights = load_weights(CHECKPOINT, config, dtype=chosen.loaded, device=CPU)
+    weights = open_weights(CHECKPOINT, config, dtype=chosen.loaded, device=CPU)
     quantised = make_decoder(config, weights, chosen, positions=plain.WINDOW)
     assert perplexity(quantised, stream) == pytest.approx(perplexity(exact, stream), rel=0.01)
 

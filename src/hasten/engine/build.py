@@ -11,7 +11,7 @@ import torch
 
 from hasten.core.limits import Limits
 from hasten.engine.arithmetic import choose, make_decoder
-from hasten.engine.checkpoint import load_weights
+from hasten.engine.checkpoint import open_weights
 from hasten.engine.config import ModelConfig, load_config
 from hasten.engine.driver import Engine
 from hasten.engine.executor import TorchExecutor
@@ -54,7 +54,7 @@ def build_engine(options: EngineOptions, *, record: Path | None = None) -> Engin
         torch.set_num_threads(options.threads)
     arithmetic = choose(config, device, dtype=options.dtype, kernels=options.kernels)
     context = min(options.max_model_len or config.max_context, config.max_context)
-    weights = load_weights(options.directory, config, dtype=arithmetic.loaded, device=device)
+    weights = open_weights(options.directory, config, dtype=arithmetic.loaded, device=device)
     model = make_decoder(config, weights, arithmetic, positions=context, eager=options.eager)
     del weights  # the decoder keeps what it needs, packed
     blocks = _num_blocks(options, config, device, model.kv_dtype, context)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,6 +17,7 @@ from hasten.errors import InputError
 from hasten.models.fields import shorten
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+FLOATS = ("F64", "F32", "F16", "BF16")  # of the format's types, those that need no scales beside them
 _DERIVED = re.compile(r"(^|\.)rotary_emb\.inv_freq$")
 
 
@@ -51,34 +54,72 @@ def expected(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def load_weights(
+class CheckpointWeights(Mapping[str, Tensor]):
+    """The tensors of a checkpoint by name, each read and converted anew whenever it is asked for.
+
+    Whoever packs them one layer after the other so needs memory for what it packs and one layer, not for two models.
+    """
+
+    def __init__(self, files: Mapping[str, _File], dtype: torch.dtype, device: torch.device) -> None:
+        self._files = files
+        self._dtype = dtype
+        self._device = device
+
+    def __getitem__(self, name: str) -> Tensor:
+        file = self._files[name]
+        with _readable(file.path):
+            tensor: Tensor = file.opened.get_tensor(name)
+        return tensor.to(device=self._device, dtype=self._dtype)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+class _File(NamedTuple):
+    path: Path
+    opened: Any  # safetensors' handle
+
+
+def open_weights(
     directory: Path, config: ModelConfig, *, dtype: torch.dtype, device: torch.device
-) -> dict[str, Tensor]:
-    """All tensors of a checkpoint, converted. Raises InputError for missing, unknown, misshapen or cut ones."""
+) -> CheckpointWeights:
+    """A checkpoint's tensors, to be had as `dtype` on `device`. Raises InputError for missing, unknown, misshapen or
+    cut ones, by what the heads of its files say.
+    """
     wanted = expected(config)
-    found: dict[str, Tensor] = {}
+    found: dict[str, _File] = {}
     for path, names in _shards(directory):
-        for name, tensor in _read(path, names):
+        file = _File(path, _opened(path))
+        held = set(file.opened.keys())
+        for name in sorted(held if names is None else names):
+            if name not in held:
+                raise InputError(f"{path}: {shorten(name)} is missing: the index says it lies here")
             if _DERIVED.search(name) or (config.tied and name == "lm_head.weight"):
                 continue
-            shape = wanted.get(name)
-            if shape is None:
-                raise InputError(
-                    f"{path}: {shorten(name)} is no weight of a {config.architecture} as config.json describes it"
-                )
-            if tuple(tensor.shape) != shape:
-                raise InputError(
-                    f"{path}: {name} has shape {list(tensor.shape)}, config.json asks for {list(shape)}"
-                )
-            if not tensor.dtype.is_floating_point:
-                raise InputError(f"{path}: {name} is {tensor.dtype}: quantised weights are not supported")
-            found[name] = tensor.to(device=device, dtype=dtype)
+            _check(path, name, file.opened.get_slice(name), wanted.get(name), config)
+            found[name] = file
     missing = sorted(wanted.keys() - found.keys())
     if missing:
         raise InputError(
             f"{directory}: {missing[0]} is missing ({len(missing)} tensors are): fetch the checkpoint again"
         )
-    return found
+    return CheckpointWeights(found, dtype, device)
+
+
+def _check(path: Path, name: str, head: Any, wanted: tuple[int, ...] | None, config: ModelConfig) -> None:
+    """Refuse a tensor, of which the file's `head` tells, that does not fit."""
+    if wanted is None:
+        raise InputError(
+            f"{path}: {shorten(name)} is no weight of a {config.architecture} as config.json describes it"
+        )
+    shape, kind = list(head.get_shape()), head.get_dtype()
+    if shape != list(wanted):
+        raise InputError(f"{path}: {name} has shape {shape}, config.json asks for {list(wanted)}")
+    if kind not in FLOATS:
+        raise InputError(f"{path}: {name} is {kind}: quantised weights are not supported")
 
 
 def _shards(directory: Path) -> Iterator[tuple[Path, set[str] | None]]:
@@ -104,16 +145,18 @@ def _shards(directory: Path) -> Iterator[tuple[Path, set[str] | None]]:
         yield directory / file, files[file]
 
 
-def _read(path: Path, names: set[str] | None) -> Iterator[tuple[str, Tensor]]:
+def _opened(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"{path}: no such file: the engine reads safetensors only, no pickled weights")
+    with _readable(path):
+        return safe_open(path, framework="pt")
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What goes wrong inside is the file's fault."""
     try:
-        with safe_open(path, framework="pt") as file:
-            held = set(file.keys())
-            for name in sorted(held if names is None else names):
-                if name not in held:
-                    raise InputError(f"{path}: {shorten(name)} is missing: the index says it lies here")
-                yield name, file.get_tensor(name)
+        yield
     except (SafetensorError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: can't be read ({reason}): fetch the file again") from None

@@ -17,15 +17,16 @@ from typing import Any
 PREFILL = 8
 
 
-def random_model(config: dict[str, Any]) -> Any:
-    """A transformers model with random fp32 weights."""
+def random_model(config: dict[str, Any], *, dtype: Any = None, device: Any = None) -> Any:
+    """A transformers model with random weights: fp32 on the CPU unless told otherwise."""
     import torch
     import transformers
 
     torch.manual_seed(0)
     fields = {key: value for key, value in config.items() if key not in ("architectures", "model_type")}
     made = transformers.AutoConfig.for_model(config["model_type"], **fields)
-    return transformers.AutoModelForCausalLM.from_config(made, dtype=torch.float32).eval()
+    with torch.device(device or "cpu"):
+        return transformers.AutoModelForCausalLM.from_config(made, dtype=dtype or torch.float32).eval()
 
 
 def checkpoint(folder: Path, shape: str, config: dict[str, Any]) -> Path:

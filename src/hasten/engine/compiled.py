@@ -171,12 +171,12 @@ def packed(weight: Tensor, dtype: str, group: int) -> tuple[Tensor, Tensor | Non
         wide = weight.float()
         scale = wide.abs().amax(dim=1).clamp_min(1e-30) / 127
         weight = (wide / scale[:, None]).round_()
-    out, columns = weight.shape
+    (out, columns), panel = weight.shape, native.PANELS[KINDS[dtype]]
     if dtype != "int8":
         group = 1
     size = -(-columns // group) * group
-    weight = functional.pad(weight.to(_WIDE[dtype]), (0, size - columns, 0, -out % native.PANEL))
+    weight = functional.pad(weight.to(_WIDE[dtype]), (0, size - columns, 0, -out % panel))
     if group > 1:
         weight = (weight.to(torch.int16) + 128).to(torch.uint8)  # the kernel takes unsigned weights
-    panels = weight.view(-1, native.PANEL, size // group, group)
+    panels = weight.view(-1, panel, size // group, group)
     return panels.transpose(1, 2).contiguous(), scale

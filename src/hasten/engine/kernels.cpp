@@ -5,7 +5,8 @@
 // at multiples of 64 of the sequence; a block that a row may not see leaves it unchanged to the bit. So tokens do not
 // depend on batch, chunks or cache hits.
 //
-// Layouts. Weights: [out / 64][in][64], or for int8 dot products [out / 64][in / 4][64][4] with 128 added.
+// Layouts. Weights: [out / 64][in][64]; in fp32 [out / 32][in][32]; for int8 dot products [out / 64][in / 4][64][4] with
+// 128 added.
 // Keys: [layer][kv head][slot / 16][head_dim][16]; values: [layer][kv head][slot][head_dim]; head_dim padded to 16.
 
 #include <immintrin.h>
@@ -94,13 +95,17 @@ constexpr int GROUP = 4;  // int8 products summed by one instruction
 constexpr int GROUP = 1;  // int8 weights are widened to fp32
 #endif
 
-constexpr int PANEL = 64;   // output columns that lie together
-constexpr int ROWS = 6;     // rows that share a pass over weights, at most
+constexpr int ROWS = 6;      // rows that share a pass over WIDE vectors of weights or keys, at most
 constexpr int ROWS_INT8 = 4; // as many as GCC 12 keeps in registers
+// fp32 weights are most of what a step reads: twelve rows share a pass over them, so that memory need not wait for a second
+constexpr int PAIR = 2, ROWS_PAIR = LANES == 16 ? 12 : 6;
 constexpr int KEYS = 64;    // keys that attention takes at once
 constexpr int QUERIES = 48; // rows of queries that share a pass over keys
 
 enum Kind : int32_t { FP32, FP16, BF16, INT8 };
+
+constexpr int PANEL = 64;  // output columns that lie together, at most
+constexpr int panel_of(int32_t kind) { return kind == FP32 ? 32 : PANEL; }
 
 }  // namespace
 
@@ -225,20 +230,20 @@ inline __attribute__((always_inline)) void unrolled(Work work) {
   unroll(std::make_integer_sequence<int, N>(), work);
 }
 
+template <int MOST, class Work>
+inline void block(int64_t rows, int64_t first, Work& work) {
+  if constexpr (MOST > 1)
+    if (rows < MOST) return block<MOST - 1>(rows, first, work);
+  work.template operator()<MOST>(first);
+}
+
 // Call `work.operator()<N>(first)` for blocks of N <= MOST rows, as even as they come.
 template <int MOST = ROWS, class Work>
 inline void in_blocks(int64_t rows, Work work) {
   int64_t blocks = (rows + MOST - 1) / MOST;
-  for (int64_t block = 0; block < blocks; ++block) {
-    int64_t first = rows * block / blocks, next = rows * (block + 1) / blocks;
-    switch (next - first) {
-      case 1: work.template operator()<1>(first); break;
-      case 2: work.template operator()<2>(first); break;
-      case 3: work.template operator()<3>(first); break;
-      case 4: work.template operator()<4>(first); break;
-      case 5: if constexpr (MOST >= 5) work.template operator()<5>(first); break;
-      default: if constexpr (MOST >= 6) work.template operator()<6>(first); break;
-    }
+  for (int64_t each = 0; each < blocks; ++each) {
+    int64_t first = rows * each / blocks, next = rows * (each + 1) / blocks;
+    block<MOST>(next - first, first, work);
   }
 }
 
@@ -279,20 +284,20 @@ struct Output {  // where panels go: the first of them to `y`; added to what is 
   bool adds;
 };
 
-template <class Load>
+template <int SIZE, int C, int MOST, class Load>
 void linear_wide(const Matrix& matrix, const Input& input, int64_t rows, const Share& share, const Output& out, Load at) {
   for (int64_t panel = share.begin; panel < share.end; ++panel) {
-    float* y = out.y + (panel - share.begin) * PANEL;
-    in_blocks(rows, [&]<int N>(int64_t first) {
-      for (int64_t column = 0; column < PANEL; column += WIDE * LANES) {
-        V acc[N][WIDE];
+    float* y = out.y + (panel - share.begin) * SIZE;
+    in_blocks<MOST>(rows, [&]<int N>(int64_t first) {
+      for (int64_t column = 0; column < SIZE; column += C * LANES) {
+        V acc[N][C];
         for (auto& row : acc)
           for (V& each : row) each = set(0.0f);
-        multiply<N, WIDE>(acc, input.wide + first * input.stride, input.stride, matrix.in,
-                          [&](int64_t k, int64_t c) { return at((panel * matrix.in + k) * PANEL + column + c); });
+        multiply<N, C>(acc, input.wide + first * input.stride, input.stride, matrix.in,
+                       [&](int64_t k, int64_t c) { return at((panel * matrix.in + k) * SIZE + column + c); });
         for (int r = 0; r < N; ++r)
-          for (int c = 0; c < WIDE; ++c)
-            put(matrix, acc[r][c], panel * PANEL + column + c * LANES, matrix.scale ? input.scale[first + r] : 1.0f,
+          for (int c = 0; c < C; ++c)
+            put(matrix, acc[r][c], panel * SIZE + column + c * LANES, matrix.scale ? input.scale[first + r] : 1.0f,
                 y + (first + r) * out.stride + column + c * LANES, out.adds);
       }
     });
@@ -330,26 +335,27 @@ void linear_int8(const Matrix& matrix, const Input& input, int64_t rows, const S
 }
 #endif
 
-// The panels of `share`, 64 outputs each.
+// The panels of `share`.
 void panels(const Matrix& matrix, const Input& input, int64_t rows, const Share& share, const Output& out) {
   const void* data = matrix.data;
   switch (matrix.kind) {
-    case FP32: return linear_wide(matrix, input, rows, share, out, [=](int64_t i) { return load((const float*)data + i); });
-    case FP16: return linear_wide(matrix, input, rows, share, out, [=](int64_t i) { return load((const half*)data + i); });
-    case BF16: return linear_wide(matrix, input, rows, share, out, [=](int64_t i) { return load_bf16((const uint16_t*)data + i); });
+    case FP32: return linear_wide<panel_of(FP32), PAIR, ROWS_PAIR>(matrix, input, rows, share, out, [=](int64_t i) { return load((const float*)data + i); });
+    case FP16: return linear_wide<PANEL, WIDE, ROWS>(matrix, input, rows, share, out, [=](int64_t i) { return load((const half*)data + i); });
+    case BF16: return linear_wide<PANEL, WIDE, ROWS>(matrix, input, rows, share, out, [=](int64_t i) { return load_bf16((const uint16_t*)data + i); });
     default:
 #if defined(__AVX512VNNI__)
       return linear_int8(matrix, input, rows, share, out);
 #else
-      return linear_wide(matrix, input, rows, share, out, [=](int64_t i) { return load((const int8_t*)data + i); });
+      return linear_wide<PANEL, WIDE, ROWS>(matrix, input, rows, share, out, [=](int64_t i) { return load((const int8_t*)data + i); });
 #endif
   }
 }
 
 // This thread's part of y = x w^T + bias.
 void linear(const Matrix& matrix, const Input& input, int64_t rows, float* y, int64_t stride, bool adds) {
-  Share share(padded(matrix.out, PANEL) / PANEL);
-  panels(matrix, input, rows, share, {y + share.begin * PANEL, stride, adds});
+  const int size = panel_of(matrix.kind);
+  Share share(padded(matrix.out, size) / size);
+  panels(matrix, input, rows, share, {y + share.begin * size, stride, adds});
 }
 
 struct Best {  // the largest of some numbers, the first of equal ones
@@ -371,13 +377,14 @@ struct Best {  // the largest of some numbers, the first of equal ones
 
 // This thread's part of the logits, panel by panel, with the largest of each row while the panel lies in the cache.
 void score(const Matrix& head, const Input& input, int64_t rows, float* logits, Best* best) {
-  std::vector<float> panel(logits ? 0 : rows * PANEL);
-  for (Share share(padded(head.out, PANEL) / PANEL); share.begin < share.end; ++share.begin) {
-    const int64_t first = share.begin * PANEL;
-    const Output out{logits ? logits + first : panel.data(), logits ? head.out : PANEL, false};
+  const int size = panel_of(head.kind);
+  std::vector<float> panel(logits ? 0 : rows * size);
+  for (Share share(padded(head.out, size) / size); share.begin < share.end; ++share.begin) {
+    const int64_t first = share.begin * size;
+    const Output out{logits ? logits + first : panel.data(), logits ? head.out : size, false};
     panels(head, input, rows, {share.begin, share.begin + 1}, out);
     for (int64_t row = 0; best && row < rows; ++row)
-      best[row].add(out.y + row * out.stride, (int)std::min<int64_t>(PANEL, head.out - first), first);
+      best[row].add(out.y + row * out.stride, (int)std::min<int64_t>(size, head.out - first), first);
   }
 }
 

@@ -27,7 +27,7 @@ BUILD_SECONDS = 300
 MAX_HEAD_DIM = 256  # what the kernels' buffers hold
 
 FP32, FP16, BF16, INT8 = range(4)  # `Kind` in kernels.cpp
-PANEL = 64  # output columns that lie together there
+PANELS = {FP32: 32, FP16: 64, BF16: 64, INT8: 64}  # output columns that lie together there
 
 
 class Matrix(ctypes.Structure):

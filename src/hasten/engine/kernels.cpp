@@ -97,7 +97,7 @@ constexpr int GROUP = 1;  // int8 weights are widened to fp32
 
 constexpr int ROWS = 6;      // rows that share a pass over WIDE vectors of weights or keys, at most
 constexpr int ROWS_INT8 = 4; // as many as GCC 12 keeps in registers
-// fp32 weights are most of what a step reads: twelve rows share a pass over them, so that memory need not wait for a second
+// fp32 weights take longest to read: more rows share a pass over fewer vectors, lest memory wait while a second multiplies
 constexpr int PAIR = 2, ROWS_PAIR = LANES == 16 ? 12 : 6;
 constexpr int KEYS = 64;    // keys that attention takes at once
 constexpr int QUERIES = 48; // rows of queries that share a pass over keys
@@ -284,7 +284,7 @@ struct Output {  // where panels go: the first of them to `y`; added to what is 
   bool adds;
 };
 
-template <int SIZE, int C, int MOST, class Load>
+template <int SIZE = PANEL, int C = WIDE, int MOST = ROWS, class Load>
 void linear_wide(const Matrix& matrix, const Input& input, int64_t rows, const Share& share, const Output& out, Load at) {
   for (int64_t panel = share.begin; panel < share.end; ++panel) {
     float* y = out.y + (panel - share.begin) * SIZE;
@@ -340,13 +340,13 @@ void panels(const Matrix& matrix, const Input& input, int64_t rows, const Share&
   const void* data = matrix.data;
   switch (matrix.kind) {
     case FP32: return linear_wide<panel_of(FP32), PAIR, ROWS_PAIR>(matrix, input, rows, share, out, [=](int64_t i) { return load((const float*)data + i); });
-    case FP16: return linear_wide<PANEL, WIDE, ROWS>(matrix, input, rows, share, out, [=](int64_t i) { return load((const half*)data + i); });
-    case BF16: return linear_wide<PANEL, WIDE, ROWS>(matrix, input, rows, share, out, [=](int64_t i) { return load_bf16((const uint16_t*)data + i); });
+    case FP16: return linear_wide(matrix, input, rows, share, out, [=](int64_t i) { return load((const half*)data + i); });
+    case BF16: return linear_wide(matrix, input, rows, share, out, [=](int64_t i) { return load_bf16((const uint16_t*)data + i); });
     default:
 #if defined(__AVX512VNNI__)
       return linear_int8(matrix, input, rows, share, out);
 #else
-      return linear_wide<PANEL, WIDE, ROWS>(matrix, input, rows, share, out, [=](int64_t i) { return load((const int8_t*)data + i); });
+      return linear_wide(matrix, input, rows, share, out, [=](int64_t i) { return load((const int8_t*)data + i); });
 #endif
   }
 }

@@ -17,7 +17,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from typing import Any
 
-from hasten.errors import InputError
 from hasten.jsontext import parse_json
 from hasten.page.document import RUN_SCRIPTS, embedded, frame
 from hasten.page.player import Player, StaleError
@@ -106,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
             curves, rest = self.server.player.play(values)
         except StaleError:
             self._say(409, {"stale": True})
-        except (InputError, ValueError) as error:
+        except ValueError as error:  # InputError too
             self._say(422, {"error": " ".join(str(error).split())[:500]})
         else:
             self._tell(curves, rest)

@@ -18,6 +18,7 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -43,28 +44,41 @@ PEERS = ("llama.cpp q8_0", "llama.cpp f16", "ctranslate2 int8", "onnxruntime-gen
 VLLM = "vllm fp32"
 
 
+def configured(fields: dict[str, Any]) -> Any:
+    """What the engine makes of a config.json with these fields."""
+    from hasten.engine.config import load_config
+
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / "config.json").write_text(json.dumps(fields))
+        return load_config(Path(name))
+
+
+def random_weights(config: Any, *, seed: int = 0, dtype: Any = None, device: Any = "cpu") -> dict[str, Any]:
+    """Every tensor that the engine asks for, norms of ones; fp32 unless told otherwise."""
+    import torch
+
+    from hasten.engine.checkpoint import expected
+
+    numbers, kind = torch.Generator(device).manual_seed(seed), {"dtype": dtype, "device": device}
+    return {
+        name: torch.ones(size, **kind)
+        if "norm" in name
+        else torch.randn(size, generator=numbers, **kind) * 0.02
+        for name, size in expected(config).items()
+    }
+
+
 def ours(shape: str, dtype: str, kernels: str, threads: int) -> dict[str, float]:
     """Our engine, scheduler included, without the server."""
-    import tempfile
-
     import torch
 
     from hasten.engine.arithmetic import choose, make_decoder
-    from hasten.engine.checkpoint import expected
-    from hasten.engine.config import load_config
 
     torch.set_num_threads(threads)
-    with tempfile.TemporaryDirectory() as name:
-        (Path(name) / "config.json").write_text(json.dumps(SHAPES[shape]))
-        config = load_config(Path(name))
+    config = configured(SHAPES[shape])
     cpu = torch.device("cpu")
     taken = choose(config, cpu, dtype=dtype, kernels=kernels)
-    numbers = torch.Generator().manual_seed(0)
-    weights = {
-        key: torch.ones(size) if "norm" in key else torch.randn(size, generator=numbers) * 0.02
-        for key, size in expected(config).items()
-    }
-    cast = {key: weight.to(taken.loaded) for key, weight in weights.items()}
+    cast = {key: weight.to(taken.loaded) for key, weight in random_weights(config).items()}
     model = make_decoder(config, cast, taken, positions=2048)
     found: dict[str, float] = {}
     serve(model, 1, 4)  # warm

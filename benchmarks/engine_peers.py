@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,25 @@ def checkpoint(folder: Path, shape: str, config: dict[str, Any]) -> Path:
     return target
 
 
+def generated(
+    model: Any, batch: int, prompt: int, output: int, wait: Callable[[], None] = lambda: None
+) -> tuple[float, float]:
+    """Seconds of the prefill and of `output` greedy steps of a transformers model; `wait` for its device."""
+    import torch
+
+    tokens = torch.randint(5, 40000, (batch, prompt), device=model.device)
+    wait()
+    start = time.perf_counter()
+    out = model(tokens, use_cache=True, logits_to_keep=1)
+    wait()
+    middle = time.perf_counter()
+    for _ in range(output):
+        token = out.logits[:, -1:].argmax(-1)
+        out = model(token, past_key_values=out.past_key_values, use_cache=True)
+    wait()
+    return middle - start, time.perf_counter() - middle
+
+
 def with_transformers(folder: Path, shape: str, settings: dict[str, Any], threads: int) -> dict[str, float]:
     """transformers, fp32, its own KV cache, greedy."""
     import torch
@@ -55,16 +75,10 @@ def with_transformers(folder: Path, shape: str, settings: dict[str, Any], thread
     found = {}
     with torch.inference_mode():
         for batch in settings["batches"]:
-            tokens = torch.randint(5, 40000, (batch, settings["prompt"]))
-            start = time.perf_counter()
-            out = model(tokens, use_cache=True, logits_to_keep=1)
-            middle = time.perf_counter()
-            for _ in range(settings["output"]):
-                token = out.logits[:, -1:].argmax(-1)
-                out = model(token, past_key_values=out.past_key_values, use_cache=True)
-            found[f"decode {batch}"] = batch * settings["output"] / (time.perf_counter() - middle)
+            prefill, decode = generated(model, batch, settings["prompt"], settings["output"])
+            found[f"decode {batch}"] = batch * settings["output"] / decode
             if batch == PREFILL:
-                found["prefill"] = batch * settings["prompt"] / (middle - start)
+                found["prefill"] = batch * settings["prompt"] / prefill
     return found
 
 

@@ -14,20 +14,18 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from engine_peers import random_model
+from engine_peers import generated, random_model
 
-from engine import LLAMA, OUTPUT, PROMPT, serve
+from engine import LLAMA, OUTPUT, PROMPT, configured, random_weights, serve
 from hasten.engine.arithmetic import Arithmetic, make_decoder
 from hasten.engine.checkpoint import expected
-from hasten.engine.config import ModelConfig, load_config
+from hasten.engine.config import ModelConfig
 
 BATCHES = (1, 8, 32, 128)
 ROUNDS = 3  # the best counts
@@ -45,13 +43,6 @@ SHAPES: dict[str, dict[str, Any]] = {
     | {"num_key_value_heads": 2, "head_dim": 16, "vocab_size": 40960, "max_position_embeddings": 2048}
     | {"tie_word_embeddings": True, "rms_norm_eps": 1e-5, "rope_theta": 10000.0},
 }
-
-
-def configured(shape: str) -> ModelConfig:
-    """What the engine makes of a shape's config.json."""
-    with tempfile.TemporaryDirectory() as name:
-        (Path(name) / "config.json").write_text(json.dumps(SHAPES[shape] | {"dtype": "bfloat16"}))
-        return load_config(Path(name))
 
 
 def bandwidth(device: torch.device) -> float:
@@ -86,12 +77,7 @@ def ours(
     config: ModelConfig, device: torch.device, *, eager: bool
 ) -> tuple[dict[int, float], dict[int, float]]:
     """Seconds of a decode step, and of a prefill of all prompts, by batch."""
-    weights = {
-        name: torch.ones(shape, dtype=torch.bfloat16, device=device)
-        if "norm" in name
-        else torch.randn(shape, dtype=torch.bfloat16, device=device) * 0.02
-        for name, shape in expected(config).items()
-    }
+    weights = random_weights(config, dtype=torch.bfloat16, device=device)
     model = make_decoder(config, weights, Arithmetic("bfloat16", "torch", ""), positions=2048, eager=eager)
     del weights
     decode = dict.fromkeys(BATCHES, float("inf"))
@@ -112,23 +98,15 @@ def theirs(shape: str, device: torch.device) -> dict[int, float]:
     for batch in BATCHES:
         best = float("inf")
         for _ in range(ROUNDS):
-            out = model(
-                torch.randint(5, 40000, (batch, PROMPT), device=device), use_cache=True, logits_to_keep=1
-            )
-            wait(device)
-            start = time.perf_counter()
-            for _ in range(OUTPUT):
-                token = out.logits[:, -1:].argmax(-1)
-                out = model(token, past_key_values=out.past_key_values, use_cache=True)
-            wait(device)
-            best = min(best, (time.perf_counter() - start) / OUTPUT)
+            _, seconds = generated(model, batch, PROMPT, OUTPUT, lambda: wait(device))
+            best = min(best, seconds / OUTPUT)
         found[batch] = best
     return found
 
 
 def measure(shape: str, device: torch.device, speed: float) -> list[dict[str, float]]:
     """Print the table of a shape. Returns the steps that were timed with graphs, as `hasten calibrate` reads them."""
-    config = configured(shape)
+    config = configured(SHAPES[shape] | {"dtype": "bfloat16"})
     columns: dict[str, dict[int, float]] = {}
     columns["graphs"], prefill = ours(config, device, eager=False)
     columns["eager"], _ = ours(config, device, eager=True)

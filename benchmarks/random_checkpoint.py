@@ -13,7 +13,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from engine import SHAPES
+from engine import SHAPES, random_weights
 
 SHAPES = SHAPES | {
     "tiny": SHAPES["smollm-135m"]
@@ -25,11 +25,9 @@ CHAT_TEMPLATE = "{% for message in messages %}{{ message.content }}\n{% endfor %
 
 def write(directory: Path, shape: str, *, seed: int = 0) -> None:
     """Config, weights and tokenizer into ``directory``: all or nothing."""
-    import torch
     from safetensors.torch import save_file
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-    from hasten.engine.checkpoint import expected
     from hasten.engine.config import load_config
 
     config = SHAPES[shape] | {"dtype": "float32", "hidden_act": "silu", "bos_token_id": 0, "eos_token_id": 0}
@@ -38,12 +36,11 @@ def write(directory: Path, shape: str, *, seed: int = 0) -> None:
         made = Path(name) / "made"
         made.mkdir()
         (made / "config.json").write_text(json.dumps(config, indent=1))
-        numbers = torch.Generator().manual_seed(seed)
-        weights = {
-            key: torch.ones(size) if "norm" in key else torch.randn(size, generator=numbers) * 0.02
-            for key, size in expected(load_config(made)).items()
-        }
-        save_file(weights, made / "model.safetensors", metadata={"format": "pt"})
+        save_file(
+            random_weights(load_config(made), seed=seed),
+            made / "model.safetensors",
+            metadata={"format": "pt"},
+        )
         letters = sorted(pre_tokenizers.ByteLevel.alphabet())
         names = ["</s>", *letters, *(f"<|{n}|>" for n in range(1 + len(letters), config["vocab_size"]))]
         encoder = Tokenizer(models.BPE(vocab={each: n for n, each in enumerate(names)}, merges=[]))

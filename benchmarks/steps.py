@@ -14,7 +14,7 @@ import itertools
 from pathlib import Path
 
 import numpy as np
-from truth import BUDGET, SEQUENCES
+from truth import BUDGET, SEQUENCES, fitted
 
 from hasten.deployment import Deployment
 from hasten.engine.recording import Recording
@@ -59,7 +59,7 @@ def main() -> None:
         engine="hasten",
         max_num_seqs=SEQUENCES,
         max_num_batched_tokens=BUDGET,
-        calibration=str(args.folder / f"calibration-{args.calibration}.json"),
+        calibration=str(fitted(args.folder, args.calibration)),
     )
     recording = Recording.load(args.folder / "steps.jsonl")
     print(

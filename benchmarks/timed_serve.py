@@ -13,7 +13,6 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -66,11 +65,11 @@ class Planted:
         return scores
 
 
-def planted(checkpoint: Path, config: ModelConfig, *_: object, **__: object) -> Planted:
+def planted(config: ModelConfig, *_: object, **__: object) -> Planted:
     """In place of `make_decoder`."""
-    return Planted(checkpoint, config)
+    return Planted(Path(sys.argv[1]), config)
 
 
 if __name__ == "__main__":
-    build.make_decoder = partial(planted, Path(sys.argv[1]))  # type: ignore[assignment]
+    build.make_decoder = planted  # type: ignore[assignment]
     sys.exit(main(["serve", *sys.argv[1:]]))

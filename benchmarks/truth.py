@@ -289,7 +289,7 @@ def machine() -> str:
     )
 
 
-def calibration(folder: Path, number: int) -> Path:
+def fitted(folder: Path, number: int) -> Path:
     """What was fitted to the probes before a run."""
     return folder / f"calibration-{number}.json"
 
@@ -319,29 +319,21 @@ def measure(args: argparse.Namespace, case: Case, url: str, folder: Path) -> Non
             # another seed: other prompts, so that the prefix cache holds none of them
             sent = ["--limit", count, "--rate", f"{loads[share]:.4f}", "--seed", 2 + number]
             with Quiet(process) as around:
-                made = hasten(
-                    "calibrate", *case.deployment, "--url", *vocab, "--out", calibration(folder, number)
-                )
+                made = hasten("calibrate", *case.deployment, "--url", *vocab, "--out", fitted(folder, number))
                 (folder / f"probes-{number}.json").write_text(json.dumps(made["samples_judged"], indent=1))
                 hasten("bench", *about, *sent, "--out", run(folder, number))
             quiet.append(f"{share:.0%}: {around}")
 
     def compared(number: int, by: int) -> dict[str, Any]:
-        played = [
-            *case.deployment,
-            "--calibration",
-            calibration(folder, by),
-            "--measured",
-            run(folder, number),
-        ]
-        return dict(hasten("compare", *played))
+        sides = ["--calibration", fitted(folder, by), "--measured", run(folder, number)]
+        return dict(hasten("compare", *case.deployment, *sides))
 
     found = []
     for share, rate in loads.items():
-        own = [number for number, each in enumerate(order) if each == share]
-        first = [compared(own[0], by) for by in range(len(order))]
-        mine = [compared(number, number) for number in own]
-        found.append(judge(f"{share:.0%}, {rate:.2f} req/s", first, mine))
+        begin, *others = (number for number, each in enumerate(order) if each == share)
+        first = [compared(begin, by) for by in range(len(order))]
+        own = [first[begin], *(compared(number, number) for number in others)]
+        found.append(judge(f"{share:.0%}, {rate:.2f} req/s", first, own))
     print(f"{shlex.join(Path(word).name if '/' in word else word for word in case.serve)}")
     print(
         f"{work.origin}: mean prompt {work.prompt_tokens.mean():.0f}, output {work.output_tokens.mean():.0f} tokens"
